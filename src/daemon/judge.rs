@@ -1,0 +1,105 @@
+//! From the configuration to an inspector: the model, the profile, the threshold in force.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use crate::config::{ManualThreshold, Settings};
+use crate::frame::Roi;
+use crate::inspect::card::{CardError, Model};
+use crate::inspect::{InspectError, Inspector};
+use crate::profile::generations::{self, FellBack};
+use crate::profile::{Profile, ProfileError};
+
+/// An inspector that has recomputed its probe, with the profile that it runs.
+pub struct Ready {
+    pub inspector: Inspector,
+    pub profile: Profile,
+    /// Set if the profile is not the one in FILE, but a generation of it.
+    pub fell_back: Option<FellBack>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum JudgeError {
+    #[error(transparent)]
+    Card(#[from] CardError),
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    #[error("{}: {source}", file.display())]
+    Unfit { file: PathBuf, source: InspectError },
+    #[error(
+        "the threshold {value} is meant for the profile {meant}, but {} is {found}; scores of different profiles have \
+         different scales: remove threshold and threshold_for, or set them for this one", file.display()
+    )]
+    ForeignThreshold { value: f32, meant: String, file: PathBuf, found: String },
+    #[error(
+        "roi_px is {configured}, but {} was taught with {taught}; correct roi_px, leave it out, or teach again",
+        file.display()
+    )]
+    OtherRoi { configured: Roi, file: PathBuf, taught: String },
+}
+
+/// Opens the profile strictly, with its model and probe.
+/// # Errors  `JudgeError`: whatever makes the profile not the one to judge by.
+pub fn open(settings: &Settings) -> Result<Ready, JudgeError> {
+    let file = &settings.profile;
+    let (profile, inspector) = open_profile(&Model::open(settings.model_card.as_deref())?, file)?;
+    finish(settings, Ready { inspector, profile, fell_back: None })
+}
+
+/// As [`open`], but falls back to the newest generation that is whole and fits.
+/// # Errors  `JudgeError`, if no generation can be used either, or the configuration contradicts the profile.
+pub fn open_or_fall_back(settings: &Settings) -> Result<Ready, JudgeError> {
+    let model = Model::open(settings.model_card.as_deref())?;
+    let made = RefCell::new(None);
+    let fit = |profile: &Profile| {
+        *made.borrow_mut() = Some(inspector(&model, profile).map_err(|e| e.to_string())?);
+        Ok(())
+    };
+    let loaded = generations::load_or_fall_back(&settings.profile, fit)?;
+    let inspector = made.into_inner().expect("a profile that is loaded was fit");
+    finish(settings, Ready { inspector, profile: loaded.profile, fell_back: loaded.fell_back })
+}
+
+/// A profile and its inspector, the probe recomputed.
+/// # Errors  `JudgeError::Profile`, `JudgeError::Unfit`
+pub fn open_profile(model: &Model, file: &Path) -> Result<(Profile, Inspector), JudgeError> {
+    let profile = generations::load(file)?;
+    let inspector = inspector(model, &profile).map_err(|source| JudgeError::Unfit { file: file.to_owned(), source })?;
+    Ok((profile, inspector))
+}
+
+fn inspector(model: &Model, profile: &Profile) -> Result<Inspector, InspectError> {
+    let mut inspector = Inspector::new(model, profile)?;
+    inspector.verify_probe(profile)?;
+    Ok(inspector)
+}
+
+/// Holds the profile against the configuration and sets the threshold in force.
+fn finish(settings: &Settings, mut ready: Ready) -> Result<Ready, JudgeError> {
+    let file = || settings.profile.clone();
+    let taught = ready.profile.about.recipe.roi_px;
+    if let Some(configured) = settings.roi
+        && taught != Some(configured)
+    {
+        let taught = taught.map_or("the whole frame".to_owned(), |roi| roi.to_string());
+        return Err(JudgeError::OtherRoi { configured, file: file(), taught });
+    }
+    if let Some(ManualThreshold { value, fingerprint }) = &settings.threshold {
+        let found = ready.profile.fingerprint();
+        if found == *fingerprint {
+            ready.inspector.set_threshold(*value);
+        } else if ready.fell_back.is_none() {
+            return Err(JudgeError::ForeignThreshold {
+                value: *value,
+                meant: fingerprint.clone(),
+                file: file(),
+                found,
+            });
+        } else {
+            log::error!(
+                "FAULT the threshold {value} is meant for the profile {fingerprint}; the generation in use keeps its own"
+            );
+        }
+    }
+    Ok(ready)
+}

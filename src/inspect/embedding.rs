@@ -1,0 +1,270 @@
+//! Taps -> embeddings: pool, resize to one grid, concatenate, project, scale to unit length.
+//!
+//! One matrix type serves patches, whole pictures and the bank.
+
+use ndarray::{ArrayView2, linalg::general_mat_mul};
+
+use super::backbone::TapOutput;
+use super::recipe::Granularity;
+use crate::profile::Projection;
+
+/// N rows of width D, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embeddings {
+    width: usize,
+    data: Vec<f32>,
+    /// Whether every row has unit length.
+    pub normalised: bool,
+}
+
+impl Embeddings {
+    /// # Panics  If `data` is not a whole number of rows, or `width` is 0.
+    pub fn new(width: usize, data: Vec<f32>, normalised: bool) -> Embeddings {
+        assert!(width > 0 && data.len().is_multiple_of(width), "{} values are not rows of {width}", data.len());
+        Embeddings { width, data, normalised }
+    }
+
+    /// D, the width of a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.data.len() / self.width
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.data[index * self.width..(index + 1) * self.width]
+    }
+
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        self.data.chunks_exact(self.width)
+    }
+
+    /// All rows, one after another.
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// The rows named by `indices`, in that order.
+    pub fn select(&self, indices: &[usize]) -> Embeddings {
+        let data = indices.iter().flat_map(|&index| self.row(index)).copied().collect();
+        Embeddings { width: self.width, data, normalised: self.normalised }
+    }
+
+    /// Appends the rows of `other`.
+    /// # Panics  If the widths differ, or one is normalised and the other is not.
+    pub fn extend(&mut self, other: &Embeddings) {
+        assert_eq!((self.width, self.normalised), (other.width, other.normalised));
+        self.data.extend_from_slice(&other.data);
+    }
+
+    /// A view for linear algebra, (N, D).
+    pub fn view(&self) -> ArrayView2<'_, f32> {
+        ArrayView2::from_shape((self.len(), self.width), &self.data).expect("the data is whole rows")
+    }
+
+    /// Each row divided by its length; a row of zeros stays.
+    pub fn normalise(mut self) -> Embeddings {
+        for row in self.data.chunks_exact_mut(self.width) {
+            let length = dot(row, row).sqrt();
+            if length > 0.0 {
+                row.iter_mut().for_each(|value| *value /= length);
+            }
+        }
+        self.normalised = true;
+        self
+    }
+
+    /// W (x − mean) for each row x.
+    /// * `projection` — mean (D,), weight (E, D)
+    ///
+    /// Returns (N, E), not normalised.
+    pub fn project(&self, projection: &Projection) -> Embeddings {
+        let width = projection.weight.len() / self.width;
+        let weight = ArrayView2::from_shape((width, self.width), &projection.weight).expect("checked with the profile");
+        let mut centred = self.view().to_owned();
+        for mut row in centred.rows_mut() {
+            row.iter_mut().zip(&projection.mean).for_each(|(value, mean)| *value -= mean);
+        }
+        let mut projected = ndarray::Array2::zeros((self.len(), width));
+        general_mat_mul(1.0, &centred, &weight.t(), 0.0, &mut projected);
+        Embeddings { width, data: projected.into_raw_vec_and_offset().0, normalised: false }
+    }
+}
+
+/// The last two steps of a recipe: the head, and unit length.
+pub fn finish(concatenated: Embeddings, head: Option<&Projection>, normalise: bool) -> Embeddings {
+    let projected = match head {
+        Some(head) => concatenated.project(head),
+        None => concatenated,
+    };
+    if normalise { projected.normalise() } else { projected }
+}
+
+/// ⟨a, b⟩, summed in eight lanes so that the compiler can keep them in one register.
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let (a_lanes, a_rest) = a.as_chunks::<8>();
+    let (b_lanes, b_rest) = b.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for (a, b) in a_lanes.iter().zip(b_lanes) {
+        for lane in 0..8 {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    sums.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
+}
+
+/// ‖a − b‖², summed in eight lanes.
+pub fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+    let (a_lanes, a_rest) = a.as_chunks::<8>();
+    let (b_lanes, b_rest) = b.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for (a, b) in a_lanes.iter().zip(b_lanes) {
+        for lane in 0..8 {
+            sums[lane] += (a[lane] - b[lane]) * (a[lane] - b[lane]);
+        }
+    }
+    sums.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| (a - b) * (a - b)).sum::<f32>()
+}
+
+/// The concatenated taps of one picture before head and length: (P, C) for patches in raster order, or (1, C).
+///
+/// * `taps` — each (channels, height, width)
+/// * `pool` — side of the averaging window, odd; positions outside the tap do not count
+/// * `grid` — height and width of the patch grid; each tap is resized to it bilinearly, corners not aligned
+pub fn concatenate(taps: &[TapOutput], pool: usize, grid: [usize; 2], granularity: Granularity) -> Embeddings {
+    let width = taps.iter().map(|tap| tap.channels).sum();
+    let rows = match granularity {
+        Granularity::Patch => grid[0] * grid[1],
+        Granularity::Image => 1,
+    };
+    let mut data = vec![0.0; rows * width];
+    let mut column = 0;
+    for tap in taps {
+        let size = [tap.height, tap.width];
+        let mut resize = Resize::new(size, grid);
+        let mut pooled = vec![0.0; tap.height * tap.width];
+        for plane in tap.data().chunks_exact(tap.height * tap.width) {
+            match granularity {
+                Granularity::Image => data[column] = plane.iter().sum::<f32>() / plane.len() as f32,
+                Granularity::Patch => {
+                    average_pool(plane, size, pool, &mut pooled);
+                    let column = data[column..].iter_mut().step_by(width);
+                    column.zip(resize.run(&pooled)).for_each(|(to, from)| *to = *from);
+                }
+            }
+            column += 1;
+        }
+    }
+    Embeddings { width, data, normalised: false }
+}
+
+/// The mean of the window of `side` around each position of `plane`, over the positions inside it.
+fn average_pool(plane: &[f32], [height, width]: [usize; 2], side: usize, pooled: &mut [f32]) {
+    let reach = side / 2;
+    if reach == 0 {
+        pooled.copy_from_slice(plane);
+        return;
+    }
+    let mut sums = vec![0.0; width];
+    for y in 0..height {
+        let rows = y.saturating_sub(reach)..(y + reach + 1).min(height);
+        sums.fill(0.0);
+        for row in rows.clone() {
+            sums.iter_mut().zip(&plane[row * width..]).for_each(|(sum, value)| *sum += value);
+        }
+        for x in 0..width {
+            let columns = x.saturating_sub(reach)..(x + reach + 1).min(width);
+            let count = rows.len() * columns.len();
+            pooled[y * width + x] = sums[columns].iter().sum::<f32>() / count as f32;
+        }
+    }
+}
+
+/// Bilinear resizing from one size to another, corners not aligned, edges repeated.
+pub struct Resize {
+    from_width: usize,
+    rows: Vec<Blend>,
+    columns: Vec<Blend>,
+    resized: Vec<f32>,
+}
+
+/// Between two neighbours: `low` · (1 − weight) + `high` · weight.
+struct Blend {
+    low: usize,
+    high: usize,
+    weight: f32,
+}
+
+impl Resize {
+    /// Sizes are height and width.
+    pub fn new(from: [usize; 2], to: [usize; 2]) -> Resize {
+        let [rows, columns] = [0, 1].map(|axis| {
+            let scale = from[axis] as f32 / to[axis] as f32;
+            let blend = |i: usize| {
+                let at = ((i as f32 + 0.5) * scale - 0.5).clamp(0.0, (from[axis] - 1) as f32);
+                let low = at as usize;
+                Blend { low, high: (low + 1).min(from[axis] - 1), weight: at - low as f32 }
+            };
+            (0..to[axis]).map(blend).collect::<Vec<_>>()
+        });
+        Resize { from_width: from[1], resized: vec![0.0; to[0] * to[1]], rows, columns }
+    }
+
+    /// The resized plane, row by row.
+    pub fn run(&mut self, plane: &[f32]) -> &[f32] {
+        for (y, resized) in self.rows.iter().zip(self.resized.chunks_exact_mut(self.columns.len())) {
+            let [low, high] = [y.low, y.high].map(|row| &plane[row * self.from_width..][..self.from_width]);
+            for (x, value) in self.columns.iter().zip(resized) {
+                let upper = low[x.low] + (low[x.high] - low[x.low]) * x.weight;
+                let lower = high[x.low] + (high[x.high] - high[x.low]) * x.weight;
+                *value = upper + (lower - upper) * y.weight;
+            }
+        }
+        &self.resized
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pooling_averages_over_the_neighbours_that_exist() {
+        let mut pooled = [0.0; 9];
+        average_pool(&[9.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], [3, 3], 3, &mut pooled);
+        assert_eq!(pooled, [2.25, 1.5, 0.0, 1.5, 1.0, 0.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn halving_averages_and_doubling_interpolates() {
+        assert_eq!(Resize::new([2, 2], [1, 1]).run(&[1.0, 2.0, 3.0, 6.0]), [3.0]);
+        assert_eq!(Resize::new([1, 2], [1, 4]).run(&[0.0, 4.0]), [0.0, 1.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn normalised_rows_have_unit_length_and_zeros_stay_zeros() {
+        let unit = Embeddings::new(2, vec![3.0, 4.0, 0.0, 0.0], false).normalise();
+        assert_eq!(unit.data(), [0.6, 0.8, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_projection_is_taken_around_its_mean() {
+        let projection = Projection { mean: vec![1.0, 1.0], weight: vec![0.0, 2.0] };
+        let projected = Embeddings::new(2, vec![5.0, 1.0, 5.0, 4.0], false).project(&projection);
+        assert_eq!((projected.width(), projected.data()), (1, [0.0, 6.0].as_slice()));
+    }
+
+    #[test]
+    fn sums_in_lanes_take_in_the_rest() {
+        let a: Vec<f32> = (1..=11).map(|i| i as f32).collect();
+        assert_eq!(dot(&a, &a), 506.0);
+        assert_eq!(squared_distance(&a, &[0.0; 11]), 506.0);
+    }
+}

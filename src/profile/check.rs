@@ -1,0 +1,154 @@
+//! What a profile must hold to be used: ranges, and parts that fit one another.
+
+use super::{Profile, Promise};
+use crate::frame::{MIN_SIDE_PX, Roi};
+use crate::inspect::recipe::{Distance, Head, ScoreRule};
+
+/// The next step after every fault that only teaching can mend.
+pub(super) const AGAIN: &str = "teach it again with 'rejectd teach'";
+
+/// The longest side of the network's input, in pixels.
+const MAX_INPUT_PX: usize = 8192;
+/// How far the length of a unit row may be from 1.
+const UNIT_TOLERANCE: f64 = 1e-3;
+
+impl Profile {
+    /// Whether the profile can be used: the recipe's values are in their ranges, the tensors are those that it needs
+    /// and fit one another, all values are finite, unit rows are unit. It does not know the backbone.
+    /// # Errors  A clause on the first fault, with its next step.
+    pub fn check(&self) -> Result<(), String> {
+        self.check_recipe()
+            .and_then(|()| self.check_tensors())
+            .and_then(|()| self.check_statements())
+            .map_err(|fault| format!("{fault}; {AGAIN}"))
+    }
+
+    fn check_recipe(&self) -> Result<(), String> {
+        let recipe = &self.about.recipe;
+        let smaller = recipe.input_px[0].min(recipe.input_px[1]);
+        if smaller == 0 || recipe.input_px.iter().any(|&px| px > MAX_INPUT_PX) {
+            return Err(format!("its recipe says input_px = {:?}, not 1 to {MAX_INPUT_PX}", recipe.input_px));
+        }
+        if recipe.taps.is_empty() {
+            return Err("its recipe names no taps".to_string());
+        }
+        if recipe.pool.is_multiple_of(2) || recipe.pool > smaller {
+            return Err(format!("its recipe says pool = {}, not an odd number from 1 to {smaller}", recipe.pool));
+        }
+        if !(1..=smaller).contains(&recipe.grid_stride) {
+            return Err(format!("its recipe says grid_stride = {}, not 1 to {smaller}", recipe.grid_stride));
+        }
+        if let ScoreRule::TopFraction(fraction) = recipe.score
+            && !(fraction > 0.0 && fraction <= 1.0)
+        {
+            return Err(format!("its recipe says top_fraction = {fraction}, not more than 0 and at most 1"));
+        }
+        if !(1..=self.bank.len()).contains(&recipe.neighbours) {
+            let rows = self.bank.len();
+            return Err(format!(
+                "its recipe asks for {} neighbours, but its bank holds {rows} rows",
+                recipe.neighbours
+            ));
+        }
+        match (recipe.distance, recipe.normalise) {
+            (Distance::Cosine, false) => Err("its recipe measures cosine, which needs normalise = true".to_string()),
+            (Distance::Euclidean, true) => {
+                Err("its recipe measures Euclidean, which needs normalise = false".to_string())
+            }
+            _ => Ok(()),
+        }?;
+        match recipe.roi_px {
+            Some(roi) if !inside(roi, self.probe.width(), self.probe.height()) => Err(format!(
+                "its recipe says roi_px = {roi}, which is not a region of at least {MIN_SIDE_PX} px in its probe of \
+                 {} × {} px",
+                self.probe.width(),
+                self.probe.height()
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_tensors(&self) -> Result<(), String> {
+        let recipe = &self.about.recipe;
+        let width = self.bank.width();
+        match (recipe.head, &self.head) {
+            (Head::Identity, Some(_)) => return Err("holds a head, but its recipe uses none".to_string()),
+            (Head::Pca, None) => return Err("lacks the tensors of the head that its recipe uses".to_string()),
+            (Head::Pca, Some(head)) => {
+                let (inputs, weights) = (head.mean.len(), head.weight.len());
+                if inputs < width || width.checked_mul(inputs) != Some(weights) {
+                    return Err(format!(
+                        "its head has {weights} weights and a mean of {inputs}, which does not project to the bank's \
+                         width of {width}"
+                    ));
+                }
+                finite("head.mean", &head.mean)?;
+                finite("head.weight", &head.weight)?;
+            }
+            (Head::Identity, None) => {}
+        }
+        match (recipe.distance, &self.whitening) {
+            (Distance::Mahalanobis, None) => {
+                return Err("lacks the tensor whitening.weight that its distance needs".to_string());
+            }
+            (Distance::Mahalanobis, Some(whitening)) => {
+                if width.checked_mul(width) != Some(whitening.len()) {
+                    let found = whitening.len();
+                    return Err(format!("its whitening.weight has {found} values, not {width} × {width}"));
+                }
+                if self.bank.len() != 1 {
+                    return Err(format!("measures Mahalanobis, but its bank holds {} rows, not 1", self.bank.len()));
+                }
+                finite("whitening.weight", whitening)?;
+            }
+            (_, Some(_)) => return Err("holds whitening.weight, but its distance uses none".to_string()),
+            (_, None) => {}
+        }
+        finite("bank", self.bank.data())?;
+        if self.bank.normalised != (recipe.distance == Distance::Cosine) {
+            let (found, distance) = (self.bank.normalised, recipe.distance);
+            return Err(format!("its bank says normalised = {found}, which does not suit the distance {distance:?}"));
+        }
+        if self.bank.normalised {
+            for row in 0..self.bank.len() {
+                let length = self.bank.row(row).iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+                if (length - 1.0).abs() > UNIT_TOLERANCE {
+                    return Err(format!("its bank row {row} has length {length}, not 1"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_statements(&self) -> Result<(), String> {
+        let about = &self.about;
+        let numbers = [("threshold", about.threshold.value), ("probe_score", about.probe_score)];
+        let scores = about.calibration.iter().map(|c| ("calibration", c.score));
+        if let Some((name, value)) = numbers.into_iter().chain(scores).find(|(_, value)| !value.is_finite()) {
+            return Err(format!("its {name} holds {value}, which is not a finite number"));
+        }
+        let fraction = |value: f64| (0.0..=1.0).contains(&value);
+        let sound = match about.threshold.promise {
+            Promise::Bound { false_rejects, confidence, parts, rank } => {
+                fraction(false_rejects) && fraction(confidence) && (1..=parts).contains(&rank)
+            }
+            Promise::Estimate { false_rejects, folds, parts } => fraction(false_rejects) && folds <= parts,
+            Promise::Void { .. } => true,
+        };
+        if sound { Ok(()) } else { Err(format!("its promise cannot be true: {:?}", about.threshold.promise)) }
+    }
+}
+
+fn inside(roi: Roi, width: u32, height: u32) -> bool {
+    let fits = |start: u32, length: u32, whole: u32| {
+        length >= MIN_SIDE_PX && start.checked_add(length).is_some_and(|end| end <= whole)
+    };
+    fits(roi.x, roi.width, width) && fits(roi.y, roi.height, height)
+}
+
+fn finite(tensor: &str, values: &[f32]) -> Result<(), String> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(at) => Err(format!("its {tensor} holds {} at {at}, which is not a finite number", values[at])),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,112 @@
+//! Adding good parts to a profile without teaching it all anew.
+//!
+//! The bank only grows, so the distance of any part to it can only shrink: the stored calibration scores are still
+//! upper bounds of what those parts would score now, and a threshold from them still keeps its promise. New parts are
+//! scored before they join. If more of them lie above the old threshold than its bound makes plausible, they are a new
+//! normal, the old calibration parts no longer stand for what the line brings, and the bound is declared void.
+
+use rand::seq::SliceRandom;
+
+use super::*;
+use crate::profile::Promise;
+
+/// What adding found.
+#[derive(Clone, Debug)]
+pub struct Added {
+    pub profile: Profile,
+    /// How many parts were added, and how many of them the profile would have rejected before.
+    pub parts: usize,
+    pub rejected_before: usize,
+    pub new_rows: usize,
+}
+
+/// Adds good parts to `profile`: a third of them calibrates, the others may join the bank.
+///
+/// The bank grows by at most as many rows for each part as it had for each part before, within `bank_bytes`; recipe
+/// and head stay. Of `options` the recipe, the PCA width and `bank_rows` are not used.
+/// # Errors  `TeachError`: no parts, a Mahalanobis profile, a profile of another backbone, a part that cannot be loaded
+/// or inspected, or a bound that the parts do not allow.
+pub fn add(
+    model: &Model,
+    profile: &Profile,
+    options: &Options,
+    parts: &GoodParts,
+    progress: Progress,
+) -> Result<Added, TeachError> {
+    let about = &profile.about;
+    if about.recipe.distance == Distance::Mahalanobis {
+        return Err(TeachError::NotAddable);
+    }
+    if parts.names.is_empty() {
+        return Err(TeachError::Recipe("there are no good parts to add".into()));
+    }
+    let before = Inspector::new(model, profile)?;
+    let options = &Options { recipe: about.recipe.clone(), ..options.clone() };
+    let extractor = Extractor::new(model, &options.recipe, profile.head.clone()).map_err(InspectError::from)?;
+    let lesson = Lesson { extractor, options, parts, progress };
+
+    let mut order: Vec<usize> = (0..parts.names.len()).collect();
+    let scores_before = lesson.scores(&before, &order)?;
+    let rejected_before = scores_before.iter().filter(|score| **score > about.threshold.value).count();
+    order.shuffle(&mut lesson.rng(0));
+    let joining = order.split_off(parts.names.len().div_ceil(3));
+    let calibration = order;
+
+    let mut bank = profile.bank.clone();
+    let mut new_rows = 0;
+    if !joining.is_empty() {
+        let candidates = lesson.embed_by(&lesson.extractor, &joining)?;
+        let share = profile.bank.len().div_ceil(about.bank_parts.max(1)) * joining.len();
+        let chosen = lesson.coreset(&candidates, Some(&bank), share.min(candidates.len()));
+        new_rows = chosen.len();
+        bank.extend(&candidates.select(&chosen));
+    }
+    let learned = Learned { head: profile.head.clone(), whitening: None, bank };
+    let scores = lesson.scores(&lesson.inspector(&learned, f32::INFINITY)?, &calibration)?;
+    let score_of = |(&part, &score): (&usize, &f32)| CalibrationScore { part: parts.names[part].clone(), score };
+    let mut all = about.calibration.clone();
+    all.extend(calibration.iter().zip(&scores).map(score_of));
+    let threshold = restated(about, &all, options.max_false_rejects, rejected_before, parts.names.len())?;
+
+    let mut inspector = lesson.inspector(&learned, threshold.value)?;
+    let expected_catch = lesson.expected_catch(&inspector, &calibration)?;
+    let probe_score = inspector.inspect(&profile.probe)?.score;
+    let about = About {
+        made_by: made_by(),
+        taught_at: now(),
+        threshold,
+        calibration: all,
+        bank_parts: about.bank_parts + joining.len(),
+        probe_score,
+        expected_catch,
+        ..about.clone()
+    };
+    let profile = Profile { about, bank: learned.bank, ..profile.clone() };
+    Ok(Added { profile, parts: parts.names.len(), rejected_before, new_rows })
+}
+
+/// The threshold over the old and new calibration scores, and what of the old promise still holds.
+fn restated(
+    about: &About,
+    all: &[CalibrationScore],
+    asked: Option<f64>,
+    rejected_before: usize,
+    added: usize,
+) -> Result<Threshold, TeachError> {
+    let scores: Vec<f32> = all.iter().map(|calibration| calibration.score).collect();
+    let threshold = match &about.threshold.promise {
+        Promise::Bound { false_rejects, .. } if calibrate::plausible(rejected_before, added, *false_rejects) => {
+            return Ok(calibrate::bounded(&scores, asked)?);
+        }
+        Promise::Bound { .. } | Promise::Void { .. } => calibrate::bounded(&scores, None)?,
+        Promise::Estimate { folds, .. } => return Ok(calibrate::estimated(&scores, *folds)?),
+    };
+    let because = match &about.threshold.promise {
+        Promise::Void { because } => because.clone(),
+        _ => format!(
+            "{rejected_before} of {added} added good parts lay above the old threshold, more than its bound makes \
+             plausible: they are a new normal; for a bound, teach anew from good parts in the proportions of the line"
+        ),
+    };
+    Ok(Threshold { value: threshold.value, promise: Promise::Void { because } })
+}

@@ -1,0 +1,170 @@
+//! A threshold from good parts alone, with a promise that it keeps.
+//!
+//! The scores of n good parts that neither the bank nor any choice ever saw, and that of the next good part, are
+//! exchangeable. So the fraction of good parts above the r-th smallest of the n is 1 − B, where B follows a
+//! Beta(r, n − r + 1) distribution, whatever the distribution of the scores. Hence "at most x % false rejects with
+//! 95 % confidence": x depends on n and r alone.
+
+use crate::profile::{Promise, Threshold};
+
+/// How sure a bound is.
+pub const CONFIDENCE: f64 = 0.95;
+
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum CalibrateError {
+    #[error(
+        "a bound of {} % false rejects with 95 % confidence needs {needed} calibration parts, but there are {found}; \
+         give {more} more good parts (a third of them calibrate), or ask for {} % or more", percent(*.asked), percent(*.possible)
+    )]
+    TooFew { asked: f64, needed: usize, found: usize, more: usize, possible: f64 },
+    #[error("a bound on false rejects must lie above 0 and below 100 %, but {} % was asked for", percent(*.0))]
+    Impossible(f64),
+    #[error("there are no calibration scores; at least one good part must be left out of the bank")]
+    NoScores,
+    #[error("the score of a calibration part is not a number; the model is not usable with these parts")]
+    NotANumber,
+}
+
+/// The threshold with its bound: the smallest bound that the parts allow, or the `asked` one at the lowest threshold
+/// that keeps it.
+///
+/// * `scores` — of good parts, in any order; larger is worse
+/// * `asked` — the largest fraction of good parts to be rejected, in (0, 1)
+///
+/// # Errors  `CalibrateError`: no scores, an impossible bound, or too few parts for it, with how many are missing.
+pub fn bounded(scores: &[f32], asked: Option<f64>) -> Result<Threshold, CalibrateError> {
+    let scores = sorted(scores)?;
+    let parts = scores.len();
+    let (rank, false_rejects) = match asked {
+        None => (parts, smallest_bound(parts)),
+        Some(asked) if !(asked > 0.0 && asked < 1.0) => return Err(CalibrateError::Impossible(asked)),
+        Some(asked) => {
+            let needed = parts_needed(asked);
+            if parts < needed {
+                let more = 3 * (needed - parts);
+                return Err(CalibrateError::TooFew {
+                    asked,
+                    needed,
+                    found: parts,
+                    more,
+                    possible: smallest_bound(parts),
+                });
+            }
+            (smallest_rank(parts, asked), asked)
+        }
+    };
+    let promise = Promise::Bound { false_rejects, confidence: CONFIDENCE, parts, rank };
+    Ok(Threshold { value: scores[rank - 1], promise })
+}
+
+/// The largest of k-fold scores, for few parts: an estimate without confidence.
+///
+/// Each score comes from a bank that the part is not in, but the banks differ, and the choice of the largest is not
+/// covered by a distribution. The next part is above the largest of n with probability about 1 / (n + 1).
+/// # Errors  `CalibrateError::NoScores`, `CalibrateError::NotANumber`
+pub fn estimated(scores: &[f32], folds: usize) -> Result<Threshold, CalibrateError> {
+    let scores = sorted(scores)?;
+    let parts = scores.len();
+    let promise = Promise::Estimate { false_rejects: 1.0 / (parts + 1) as f64, folds, parts };
+    Ok(Threshold { value: scores[parts - 1], promise })
+}
+
+/// How many calibration parts a bound needs: the largest of them is then the threshold.
+pub fn parts_needed(bound: f64) -> usize {
+    ((1.0 - CONFIDENCE).ln() / (1.0 - bound).ln()).ceil() as usize
+}
+
+/// The smallest bound that `parts` allow.
+pub fn smallest_bound(parts: usize) -> f64 {
+    1.0 - (1.0 - CONFIDENCE).powf(1.0 / parts as f64)
+}
+
+/// Whether it is plausible that of `parts` good parts `above` lie above a threshold with this bound: the chance of so
+/// many or more, at the bound itself, is at least 1 − `CONFIDENCE`.
+pub fn plausible(above: usize, parts: usize, bound: f64) -> bool {
+    above == 0 || 1.0 - binomial_at_most(above - 1, parts, bound) >= 1.0 - CONFIDENCE
+}
+
+/// The smallest r for which the r-th smallest of `parts` scores keeps the bound: P(Bin(n, p) ≤ n − r) ≤ 0.05.
+fn smallest_rank(parts: usize, bound: f64) -> usize {
+    let keeps = |rank: usize| binomial_at_most(parts - rank, parts, bound) <= 1.0 - CONFIDENCE;
+    (1..=parts).find(|&rank| keeps(rank)).unwrap_or(parts)
+}
+
+/// P(X ≤ k) for X ~ Bin(n, p), 0 < p < 1; summed by logarithms, so that it does not underflow.
+fn binomial_at_most(k: usize, n: usize, p: f64) -> f64 {
+    let odds = (p / (1.0 - p)).ln();
+    let mut term = n as f64 * (1.0 - p).ln();
+    let mut sum = term.exp();
+    for i in 1..=k.min(n) {
+        term += ((n - i + 1) as f64 / i as f64).ln() + odds;
+        sum += term.exp();
+    }
+    sum.min(1.0)
+}
+
+fn sorted(scores: &[f32]) -> Result<Vec<f32>, CalibrateError> {
+    if scores.is_empty() {
+        return Err(CalibrateError::NoScores);
+    }
+    if scores.iter().any(|score| !score.is_finite()) {
+        return Err(CalibrateError::NotANumber);
+    }
+    let mut scores = scores.to_vec();
+    scores.sort_by(f32::total_cmp);
+    Ok(scores)
+}
+
+fn percent(fraction: f64) -> String {
+    format!("{:.3}", 100.0 * fraction).trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(parts: usize) -> Vec<f32> {
+        (1..=parts).rev().map(|score| score as f32).collect()
+    }
+
+    #[test]
+    fn fifty_nine_parts_bound_five_percent_and_299_bound_one() {
+        assert_eq!((parts_needed(0.05), parts_needed(0.01)), (59, 299));
+        assert!(smallest_bound(59) <= 0.05 && smallest_bound(58) > 0.05);
+        let threshold = bounded(&numbered(59), None).unwrap();
+        assert_eq!(threshold.value, 59.0);
+        assert!(matches!(threshold.promise, Promise::Bound { parts: 59, rank: 59, .. }));
+    }
+
+    #[test]
+    fn more_parts_than_a_bound_needs_lower_the_threshold() {
+        // From tables of tolerance limits: 93 observations allow one above for 5 %, 124 two.
+        for (parts, rank) in [(59, 59), (92, 92), (93, 92), (124, 122)] {
+            let threshold = bounded(&numbered(parts), Some(0.05)).unwrap();
+            assert_eq!(threshold.value, rank as f32, "of {parts}");
+        }
+    }
+
+    #[test]
+    fn too_few_parts_are_told_how_many_are_missing() {
+        let error = bounded(&numbered(20), Some(0.01)).unwrap_err();
+        assert!(matches!(error, CalibrateError::TooFew { needed: 299, found: 20, more: 837, .. }), "{error}");
+        assert!(error.to_string().contains("give 837 more good parts"), "{error}");
+    }
+
+    #[test]
+    fn impossible_bounds_and_scores_are_refused() {
+        for asked in [0.0, 1.0, -0.1, f64::NAN] {
+            assert!(matches!(bounded(&numbered(20), Some(asked)), Err(CalibrateError::Impossible(_))));
+        }
+        assert_eq!(bounded(&[], None), Err(CalibrateError::NoScores));
+        assert_eq!(bounded(&[1.0, f32::NAN], None), Err(CalibrateError::NotANumber));
+    }
+
+    #[test]
+    fn a_binomial_tail_that_a_person_can_check() {
+        assert!((binomial_at_most(1, 3, 0.5) - 0.5).abs() < 1e-12);
+        assert!((binomial_at_most(0, 2, 0.1) - 0.81).abs() < 1e-12);
+        assert!(plausible(0, 10, 0.05) && plausible(2, 20, 0.05) && !plausible(10, 20, 0.05));
+    }
+}

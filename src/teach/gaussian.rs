@@ -1,0 +1,124 @@
+//! Second moments of the good parts: principal axes, and the Gaussian of the Mahalanobis distance.
+
+use nalgebra::{DMatrix, DVector, SymmetricEigen};
+
+use crate::inspect::embedding::Embeddings;
+use crate::profile::Projection;
+
+/// The mean (D,) and covariance (D, D) of the rows, with 1/N.
+fn moments(rows: &Embeddings) -> (DVector<f64>, DMatrix<f64>) {
+    let (count, width) = (rows.len() as f64, rows.width());
+    let mut mean = DVector::zeros(width);
+    for row in rows.rows() {
+        mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value) / count);
+    }
+    let centred = {
+        let mean: Vec<f32> = mean.iter().map(|mean| *mean as f32).collect();
+        let mut rows = rows.view().to_owned();
+        rows.rows_mut()
+            .into_iter()
+            .for_each(|mut row| row.iter_mut().zip(&mean).for_each(|(value, mean)| *value -= mean));
+        rows
+    };
+    let products = centred.t().dot(&centred);
+    (mean, DMatrix::from_fn(width, width, |i, j| f64::from(products[[i, j]]) / count))
+}
+
+/// The projection on the `width` principal axes of the rows, the widest first.
+///
+/// Returns mean (D,) and weight (`width`, D) with orthonormal rows.
+/// # Panics  If `width` is 0 or more than D.
+pub fn principal_axes(rows: &Embeddings, width: usize) -> Projection {
+    assert!((1..=rows.width()).contains(&width));
+    let (mean, covariance) = moments(rows);
+    let eigen = SymmetricEigen::new(covariance);
+    let mut order: Vec<usize> = (0..rows.width()).collect();
+    order.sort_by(|&a, &b| eigen.eigenvalues[b].total_cmp(&eigen.eigenvalues[a]));
+    let weight = order[..width]
+        .iter()
+        .flat_map(|&axis| eigen.eigenvectors.column(axis).iter().map(|v| *v as f32).collect::<Vec<_>>());
+    Projection { mean: mean.iter().map(|v| *v as f32).collect(), weight: weight.collect() }
+}
+
+/// The Gaussian of the good parts, for √((q − μ)ᵀ Σ⁻¹ (q − μ)) = ‖L⁻¹ q − L⁻¹ μ‖ with Σ = L Lᵀ.
+pub struct Gaussian {
+    /// L⁻¹, (D, D), row by row.
+    pub whitening: Vec<f32>,
+    /// L⁻¹ μ, one row.
+    pub center: Embeddings,
+    /// How far Σ was shrunk, in [0, 1]; 1 leaves only its trace.
+    pub shrinkage: f64,
+}
+
+/// Fits the Gaussian, its covariance shrunk towards the sphere of the same trace.
+///
+/// Σ = (1 − ρ) S + ρ tr(S)/D · I with the ρ that minimises the expected squared error; so Σ is invertible with fewer
+/// rows than dimensions too.
+/// # Source  Ledoit and Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices".
+pub fn gaussian(rows: &Embeddings) -> Gaussian {
+    let (mean, sample) = moments(rows);
+    let (count, width) = (rows.len() as f64, rows.width());
+    let scale = sample.trace() / width as f64;
+    let dispersion = (&sample - DMatrix::identity(width, width) * scale).norm_squared();
+    // The mean over rows of ‖x xᵀ − S‖² is the mean of ‖x‖⁴ less ‖S‖².
+    let fourth: f64 = rows
+        .rows()
+        .map(|row| row.iter().zip(mean.iter()).map(|(v, m)| (f64::from(*v) - m).powi(2)).sum::<f64>().powi(2))
+        .sum::<f64>()
+        / count;
+    let error = (fourth - sample.norm_squared()).max(0.0) / count;
+    let shrinkage = if dispersion > 0.0 { (error / dispersion).min(1.0) } else { 1.0 };
+    let floor = (shrinkage * scale).max(scale * 1e-6).max(1e-12);
+    let covariance = sample * (1.0 - shrinkage) + DMatrix::identity(width, width) * floor;
+    let factor = covariance.cholesky().expect("a covariance with a floor on its diagonal is positive definite");
+    let inverse =
+        factor.l().solve_lower_triangular(&DMatrix::identity(width, width)).expect("its diagonal is positive");
+    let center = (&inverse * &mean).iter().map(|v| *v as f32).collect();
+    Gaussian {
+        whitening: inverse.transpose().iter().map(|v| *v as f32).collect(),
+        center: Embeddings::new(width, center, false),
+        shrinkage,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+
+    #[test]
+    fn the_first_axis_is_the_long_side_of_a_cross() {
+        let rows = Embeddings::new(2, vec![-3.0, 1.0, 3.0, 1.0, 0.0, 0.0, 0.0, 2.0], false);
+        let axes = principal_axes(&rows, 1);
+        assert_eq!(axes.mean, [0.0, 1.0]);
+        assert!((axes.weight[0].abs() - 1.0).abs() < 1e-6 && axes.weight[1].abs() < 1e-6);
+    }
+
+    #[test]
+    fn whitened_rows_have_unit_variance_and_the_mahalanobis_distance_is_that_of_the_formula() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+        let mut normal = || rng.sample::<f32, _>(rand_distr::StandardNormal);
+        let data = (0..20_000).flat_map(|_| {
+            let (a, b) = (normal(), normal());
+            [5.0 + 2.0 * a, 1.0 + a + 0.5 * b]
+        });
+        let gaussian = gaussian(&Embeddings::new(2, data.collect(), false));
+        assert!(gaussian.shrinkage < 0.01);
+        // Σ = [[4, 2], [2, 1.25]], Σ⁻¹ = [[1.25, −2], [−2, 4]]; for q − μ = (2, 0): √(4 · 1.25) = √5.
+        let query = Embeddings::new(2, vec![7.0, 1.0], false);
+        let whitened = query.project(&Projection { mean: vec![0.0; 2], weight: gaussian.whitening });
+        let distance = crate::inspect::distance::euclidean(whitened.row(0), gaussian.center.row(0));
+        assert!((distance - 5f32.sqrt()).abs() < 0.1, "{distance}");
+    }
+
+    #[test]
+    fn fewer_rows_than_dimensions_are_shrunk_and_still_give_a_distance() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(2);
+        let rows =
+            Embeddings::new(40, (0..400).map(|_| rng.sample::<f32, _>(rand_distr::StandardNormal)).collect(), false);
+        let gaussian = gaussian(&rows);
+        assert!(gaussian.shrinkage > 0.5, "{}", gaussian.shrinkage);
+        assert!(gaussian.whitening.iter().all(|value| value.is_finite()));
+    }
+}

@@ -1,0 +1,50 @@
+//! `rejectd check`: opens everything that a configuration names and says what is wrong, one sentence each.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::cli::Configured;
+use crate::clock::MonotonicClock;
+use crate::config;
+use crate::daemon::{judge, serve};
+use crate::inspect::short;
+
+/// Runs the verb: prints what it found on stdout and what is wrong on stderr.
+///
+/// The exit code is that of the first thing that is wrong.
+/// # Errors  The configuration itself is wrong; then nothing else is opened.
+pub fn run(args: &Configured) -> anyhow::Result<ExitCode> {
+    let settings = config::load(&args.config)?;
+    println!("configuration  {}: valid", args.config.display());
+    let mut wrong: Vec<anyhow::Error> = Vec::new();
+    match judge::open(&settings) {
+        Ok(ready) => {
+            let (profile, about) = (&ready.profile, &ready.profile.about);
+            println!("model          {} {}", about.backbone.name, short(&about.backbone.fingerprint));
+            println!(
+                "profile        {} {}, generation {}, {} bank rows; its probe scores as taught",
+                settings.profile.display(),
+                profile.fingerprint(),
+                about.generation,
+                profile.bank.len()
+            );
+            match &settings.threshold {
+                Some(manual) => println!("threshold      {} from the configuration; it carries no bound", manual.value),
+                None => println!("threshold      {}: {}", about.threshold.value, about.threshold.promise),
+            }
+        }
+        Err(error) => wrong.push(error.into()),
+    }
+    match serve::open_source(&settings, Arc::new(MonotonicClock)) {
+        Ok(source) => println!("source         {}", source.describe()),
+        Err(error) => wrong.push(error.into()),
+    }
+    if let Some(Err(error)) = settings.presence.as_ref().map(serve::open_presence) {
+        wrong.push(error);
+    }
+    println!("outputs        {}", serve::open_outputs(&settings).describe());
+    for error in &wrong {
+        eprintln!("rejectd: {error:#}");
+    }
+    Ok(wrong.first().map_or(ExitCode::SUCCESS, |error| ExitCode::from(super::exit_code(error))))
+}

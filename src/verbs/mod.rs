@@ -1,0 +1,119 @@
+//! What each verb prints and how it ends; the work itself is done in the rooms of the library.
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use crate::cli::Configured;
+use crate::config::ConfigError;
+use crate::daemon::judge::JudgeError;
+use crate::daemon::serve::serve;
+use crate::inspect::InspectError;
+use crate::inspect::backbone::BackboneError;
+use crate::inspect::card::CardError;
+use crate::observe::heat_map::HeatMapError;
+use crate::profile::ProfileError;
+use crate::source::SourceError;
+use crate::source::decode::ImageError;
+use crate::source::folder::FolderError;
+use crate::teach::TeachError;
+
+pub mod check;
+pub mod demo;
+pub mod inspect;
+pub mod profile;
+mod progress;
+pub mod teach;
+
+/// A part was rejected.
+pub const REJECTED: u8 = 1;
+/// A picture, profile or set of parts cannot be used (EX_DATAERR).
+pub const BAD_DATA: u8 = 65;
+/// An input is not there (EX_NOINPUT).
+pub const NO_INPUT: u8 = 66;
+/// The camera cannot be used (EX_UNAVAILABLE).
+pub const UNAVAILABLE: u8 = 69;
+/// A bug (EX_SOFTWARE).
+pub const BUG: u8 = 70;
+/// The result cannot be written (EX_CANTCREAT).
+pub const CANNOT_WRITE: u8 = 73;
+/// The configuration or the model card is wrong (EX_CONFIG); systemd must not restart the daemon.
+pub const BAD_CONFIG: u8 = 78;
+
+/// `rejectd run`.
+/// # Errors  Those of [`serve`].
+pub fn run(args: &Configured) -> anyhow::Result<ExitCode> {
+    serve(&args.config)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The exit code of an error, by the first cause in its chain that decides one.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    error.chain().find_map(|cause| code_of(cause)).unwrap_or(BUG)
+}
+
+fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    let missing = |reason: &std::io::Error| if reason.kind() == ErrorKind::NotFound { NO_INPUT } else { BAD_DATA };
+    if let Some(error) = error.downcast_ref::<JudgeError>() {
+        return match error {
+            JudgeError::Card(_) | JudgeError::ForeignThreshold { .. } | JudgeError::OtherRoi { .. } => Some(BAD_CONFIG),
+            JudgeError::Profile(error) => code_of(error),
+            JudgeError::Unfit { source, .. } => code_of(source),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<ProfileError>() {
+        return Some(match error {
+            ProfileError::NotFound { .. } => NO_INPUT,
+            ProfileError::Full { .. } | ProfileError::Write { .. } => CANNOT_WRITE,
+            _ => BAD_DATA,
+        });
+    }
+    if let Some(error) = error.downcast_ref::<TeachError>() {
+        return match error {
+            TeachError::Unusable(error) => code_of(error),
+            _ => Some(BAD_DATA),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<InspectError>() {
+        return match error {
+            InspectError::Backbone(error) => code_of(error),
+            _ => Some(BAD_DATA),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<BackboneError>() {
+        return Some(match error {
+            BackboneError::Malformed { .. } | BackboneError::Unfit { .. } => BAD_CONFIG,
+            BackboneError::UnknownTap { .. } | BackboneError::Size { .. } => BAD_DATA,
+            BackboneError::Run(_) => BUG,
+        });
+    }
+    if let Some(error) = error.downcast_ref::<FolderError>() {
+        return Some(match error {
+            FolderError::Unreadable { reason, .. } => missing(reason),
+            FolderError::Empty { .. } => NO_INPUT,
+        });
+    }
+    if let Some(error) = error.downcast_ref::<ImageError>() {
+        return Some(match error {
+            ImageError::Unreadable { reason, .. } => missing(reason),
+            _ => BAD_DATA,
+        });
+    }
+    let bad_config = error.is::<ConfigError>() || error.is::<CardError>();
+    let unwritten = error.is::<HeatMapError>() || error.is::<NotWritten>();
+    [(bad_config, BAD_CONFIG), (error.is::<SourceError>(), UNAVAILABLE), (unwritten, CANNOT_WRITE)]
+        .into_iter()
+        .find_map(|(is, code)| is.then_some(code))
+}
+
+/// A file or folder that a verb was to make.
+#[derive(Debug, thiserror::Error)]
+#[error("{} cannot be written: {source}; choose another place or make room", path.display())]
+pub struct NotWritten {
+    path: std::path::PathBuf,
+    source: std::io::Error,
+}
+
+/// For `map_err`: names the path that could not be written.
+fn not_written(path: &std::path::Path) -> impl Fn(std::io::Error) -> NotWritten + '_ {
+    move |source| NotWritten { path: path.to_owned(), source }
+}
