@@ -25,7 +25,7 @@ pub enum JudgeError {
     #[error(transparent)]
     Profile(#[from] ProfileError),
     #[error("{}: {source}", file.display())]
-    Unfit { file: PathBuf, source: InspectError },
+    Unfit { file: PathBuf, source: Box<InspectError> },
     #[error(
         "the threshold {value} is meant for the profile {meant}, but {} is {found}; scores of different profiles have \
          different scales: remove threshold and threshold_for, or set them for this one", file.display()
@@ -64,7 +64,8 @@ pub fn open_or_fall_back(settings: &Settings) -> Result<Ready, JudgeError> {
 /// # Errors  `JudgeError::Profile`, `JudgeError::Unfit`
 pub fn open_profile(model: &Model, file: &Path) -> Result<(Profile, Inspector), JudgeError> {
     let profile = generations::load(file)?;
-    let inspector = inspector(model, &profile).map_err(|source| JudgeError::Unfit { file: file.to_owned(), source })?;
+    let unfit = |source| JudgeError::Unfit { file: file.to_owned(), source: Box::new(source) };
+    let inspector = inspector(model, &profile).map_err(unfit)?;
     Ok((profile, inspector))
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The usual decoders paint what is missing of a truncated picture grey and call it a success; scored, that grey is
 //! a defect, or worse, part of a good one. Here a picture is whole or it is an error: buffers are measured against
-//! stride and height, and the markers of a JPEG are walked to its very end before it is decoded ([`jpeg`]). Bytes
-//! that were changed in the middle of a JPEG's data, and none lost, no decoder can always find.
+//! stride and height, and a JPEG is walked from its first marker to its last, and through its codes, before it is
+//! decoded ([`jpeg`]). Bytes that were changed in the middle of a JPEG's data, and none lost, nobody can always find.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

