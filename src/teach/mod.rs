@@ -202,6 +202,24 @@ pub fn teach(model: &Model, options: &Options, parts: &GoodParts, progress: Prog
     Ok(Profile { about, bank: learned.bank, head: learned.head, whitening: learned.whitening, probe })
 }
 
+/// The bank alone, from all parts: for comparisons on labelled sets, where the threshold is not asked for.
+/// # Errors  `TeachError`, as [`teach`]; a recipe with a PCA head or the Mahalanobis distance has more than a bank.
+pub fn teach_bank(
+    model: &Model,
+    options: &Options,
+    parts: &GoodParts,
+    progress: Progress,
+) -> Result<Embeddings, TeachError> {
+    check(options)?;
+    if options.recipe.head != Head::Identity || options.recipe.distance == Distance::Mahalanobis {
+        return Err(TeachError::Recipe("a bank alone is not enough for a PCA head or the Mahalanobis distance".into()));
+    }
+    let extractor = Extractor::new(model, &options.recipe, None).map_err(InspectError::from)?;
+    let lesson = Lesson { extractor, options, parts, progress };
+    let all: Vec<usize> = (0..parts.names.len()).collect();
+    Ok(lesson.learn(lesson.embed(&all)?).bank)
+}
+
 fn check(options: &Options) -> Result<(), TeachError> {
     let recipe = &options.recipe;
     let refuse = |because: &str| Err(TeachError::Recipe(because.to_owned()));

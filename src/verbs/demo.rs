@@ -18,6 +18,7 @@ use crate::daemon::{self, Station, Summary};
 use crate::evaluate::metrics::{auroc, percentile};
 use crate::evaluate::report::{self, Report, ReportPart};
 use crate::inspect::card::Model;
+use crate::inspect::recipe::ScoreRule;
 use crate::inspect::{Inspector, short};
 use crate::line::dry_run::DryRun;
 use crate::line::schedule::{Mode, Schedule};
@@ -81,7 +82,11 @@ pub fn run(args: &cli::Demo) -> anyhow::Result<ExitCode> {
 
 fn learn(args: &cli::Demo, model: &Model, belt: &Belt) -> anyhow::Result<Profile> {
     println!("teaching a rendered product from {} good parts", args.good);
-    let options = Options { seed: args.seed, ..Options::for_model(model) };
+    let mut options = Options { seed: args.seed, ..Options::for_model(model) };
+    // The defects of this product are small and its surface is regular: fine taps, and the worst patch decides.
+    options.recipe.taps = vec!["stage2".into(), "stage3".into()];
+    options.recipe.grid_stride = 8;
+    options.recipe.score = ScoreRule::Max;
     let names = (1..=args.good).map(|number| format!("good part {number}")).collect();
     let parts = GoodParts { names, load: &|part| Ok(belt.good_part(part as u64)) };
     let bars = Bars::default();

@@ -1,0 +1,269 @@
+//! Promise: whatever the source does, a part that was not proven good is rejected, and the lines end released.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rejectd::clock::{Clock, MonotonicClock, Timestamp};
+use rejectd::config::{OnFault, TriggerSettings};
+use rejectd::daemon::presence::PresenceGate;
+use rejectd::daemon::{Judge, Station, Summary, run};
+use rejectd::frame::Frame;
+use rejectd::inspect::card::Model;
+use rejectd::inspect::{Extractor, Inspector};
+use rejectd::line::schedule::{Mode, Schedule};
+use rejectd::line::{LineOutputs, Role};
+use rejectd::part::{NoDecision, Outcome, Verdict};
+use rejectd::source::{FrameSource, SourceError};
+use rejectd::teach::{GoodParts, Options, teach_bank};
+
+mod common;
+
+const PULSE: Duration = Duration::from_millis(20);
+
+/// What the scripted source does at a grab.
+#[derive(Clone, Debug)]
+enum Step {
+    Frame(Frame),
+    Fail(SourceError),
+    /// Blocks for so long, then gives a frame.
+    Slow(Duration, Frame),
+}
+
+struct Scripted {
+    steps: VecDeque<Step>,
+    reopened: Arc<Mutex<usize>>,
+}
+
+impl FrameSource for Scripted {
+    fn grab(&mut self, not_before: Timestamp, _timeout: Duration) -> Result<Frame, SourceError> {
+        let stamped = |mut frame: Frame| {
+            frame.captured = not_before.max(MonotonicClock.now());
+            frame
+        };
+        match self.steps.pop_front().ok_or(SourceError::Exhausted)? {
+            Step::Frame(frame) => Ok(stamped(frame)),
+            Step::Fail(error) => Err(error),
+            Step::Slow(time, frame) => {
+                std::thread::sleep(time);
+                Ok(stamped(frame))
+            }
+        }
+    }
+
+    fn reopen(&mut self) -> Result<(), SourceError> {
+        *self.reopened.lock().unwrap() += 1;
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        "scripted".into()
+    }
+}
+
+type Moves = Arc<Mutex<Vec<(Role, bool, Timestamp)>>>;
+
+/// Records every move of a line; `refusals` sets fail first.
+struct Recorded {
+    moves: Moves,
+    refusals: usize,
+}
+
+impl LineOutputs for Recorded {
+    fn set(&mut self, role: Role, active: bool, now: Timestamp) -> Result<(), String> {
+        if self.refusals > 0 {
+            self.refusals -= 1;
+            return Err("the chip is gone".into());
+        }
+        self.moves.lock().unwrap().push((role, active, now));
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        "recorded".into()
+    }
+}
+
+/// An inspector that accepts what `threshold` says, from a bank of one good part.
+fn judge(threshold: f32) -> Judge {
+    let model = Model::built_in();
+    let mut options = Options::for_model(&model);
+    options.recipe.input_px = [32, 32];
+    let belt = common::belt(32);
+    let parts = GoodParts { names: vec!["good".into()], load: &|_| Ok(belt.good_part(0)) };
+    let bank = teach_bank(&model, &options, &parts, &|_, _, _| ()).unwrap();
+    Ok(Inspector::assemble(Extractor::new(&model, &options.recipe, None).unwrap(), bank, None, threshold).unwrap())
+}
+
+struct Run {
+    summary: Summary,
+    outcomes: Vec<Outcome>,
+    moves: Vec<(Role, bool, Timestamp)>,
+    reopened: usize,
+}
+
+impl Run {
+    fn reject_pulses(&self) -> usize {
+        self.moves.iter().filter(|(role, active, _)| *role == Role::Reject && *active).count()
+    }
+
+    /// The words of the verdicts, in order.
+    fn verdicts(&self) -> Vec<&str> {
+        self.outcomes.iter().map(|outcome| outcome.verdict.word()).collect()
+    }
+}
+
+struct Line {
+    steps: Vec<Step>,
+    trigger: TriggerSettings,
+    presence: Option<PresenceGate>,
+    judge: Judge,
+    on_fault: OnFault,
+    mode: Mode,
+    delay: Duration,
+    refusals: usize,
+}
+
+impl Line {
+    fn of(steps: Vec<Step>) -> Line {
+        Line {
+            steps,
+            trigger: TriggerSettings::EveryFrame { interval: Duration::ZERO },
+            presence: None,
+            judge: judge(f32::INFINITY),
+            on_fault: OnFault::Reject,
+            mode: Mode::Eject,
+            delay: Duration::from_secs(2),
+            refusals: 0,
+        }
+    }
+
+    fn run(self) -> Run {
+        let (moves, reopened) = (Moves::default(), Arc::default());
+        let station = Station {
+            source: Box::new(Scripted { steps: self.steps.into(), reopened: Arc::clone(&reopened) }),
+            timeout: Duration::from_millis(100),
+            trigger: self.trigger,
+            presence: self.presence,
+            judge: self.judge,
+            on_fault: self.on_fault,
+            schedule: Schedule::new(self.mode, self.delay, PULSE),
+            outputs: Box::new(Recorded { moves: moves.clone(), refusals: self.refusals }),
+            clock: Arc::new(MonotonicClock),
+            observer_backlog: 1000,
+        };
+        let mut outcomes = Vec::new();
+        let summary = run(station, |_| (), |outcome| outcomes.push(outcome));
+        let moves = moves.lock().unwrap().clone();
+        assert_eq!(summary.parts(), outcomes.len() as u64);
+        for role in [Role::Reject, Role::Ready] {
+            let last = moves.iter().rfind(|(moved, _, _)| *moved == role);
+            assert!(matches!(last, Some((_, false, _))), "the {role} line is released at the end");
+        }
+        let reopened = *reopened.lock().unwrap();
+        Run { summary, outcomes, moves, reopened }
+    }
+}
+
+fn frame() -> Step {
+    Step::Frame(common::belt(32).good_part(1))
+}
+
+#[test]
+fn accepted_parts_leave_the_line_at_rest_and_rejected_ones_are_thrown_out_on_time() {
+    let line = Line { delay: Duration::from_millis(300), ..Line::of(vec![frame(), frame()]) };
+    let run = line.run();
+    assert_eq!((run.verdicts(), run.reject_pulses()), (vec!["accept"; 2], 0));
+    let interval = Duration::from_millis(150);
+    let trigger = TriggerSettings::EveryFrame { interval };
+    let line =
+        Line { delay: Duration::from_millis(300), judge: judge(-1.0), trigger, ..Line::of(vec![frame(), frame()]) };
+    let run = line.run();
+    assert_eq!((run.verdicts(), run.reject_pulses()), (vec!["reject"; 2], 2));
+    let pulses = run.moves.iter().filter(|(role, active, _)| *role == Role::Reject && *active);
+    for ((_, _, moved), outcome) in pulses.zip(&run.outcomes) {
+        let due = outcome.part.triggered + Duration::from_millis(300);
+        assert!(*moved >= due && moved.since(due) < Duration::from_millis(100), "{:?} late", moved.since(due));
+    }
+}
+
+#[test]
+fn in_pass_mode_an_accepted_part_is_let_through_and_nothing_else_moves_the_line() {
+    let delay = Duration::from_millis(200);
+    let run = Line { mode: Mode::Pass, delay, ..Line::of(vec![frame()]) }.run();
+    assert_eq!(run.reject_pulses(), 1);
+    let run = Line { mode: Mode::Pass, delay, judge: Err("none".into()), ..Line::of(vec![frame()]) }.run();
+    assert_eq!((run.verdicts(), run.reject_pulses()), (vec!["no-decision"], 0));
+}
+
+#[test]
+fn a_damaged_frame_is_a_part_without_a_decision_and_the_next_one_is_judged() {
+    let bad = Step::Fail(SourceError::BadFrame("half a JPEG".into()));
+    let run = Line { delay: Duration::from_millis(100), ..Line::of(vec![bad, frame()]) }.run();
+    assert_eq!((run.verdicts(), run.reject_pulses()), (vec!["no-decision", "accept"], 1));
+    assert_eq!(run.outcomes[0].verdict, Verdict::NoDecision(NoDecision::BadFrame("half a JPEG".into())));
+}
+
+#[test]
+fn a_lost_camera_is_opened_again_and_its_ticks_are_rejected_meanwhile() {
+    let lost = Step::Fail(SourceError::Disconnected("unplugged".into()));
+    let interval = Duration::from_millis(50);
+    let line =
+        Line { trigger: TriggerSettings::FreeRunning { interval }, ..Line::of(vec![frame(), lost, frame(), frame()]) };
+    let run = line.run();
+    assert_eq!(run.reopened, 1);
+    let unseen =
+        run.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::NoDecision(NoDecision::NoFrame(_))));
+    // Lost at one tick, opened again 250 ms later: about five ticks in between.
+    assert!((2..=8).contains(&unseen.count()), "{:?}", run.verdicts());
+    assert_eq!(run.summary.accepted, 3);
+    let ready: Vec<bool> =
+        run.moves.iter().filter(|(role, _, _)| *role == Role::Ready).map(|(_, active, _)| *active).collect();
+    assert!(ready.ends_with(&[true, false, true, false]), "ready goes while the camera is lost: {ready:?}");
+}
+
+#[test]
+fn a_verdict_that_comes_too_late_does_not_save_the_part() {
+    let run = Line { delay: Duration::from_micros(1), ..Line::of(vec![frame()]) }.run();
+    assert!(matches!(run.outcomes[0].verdict, Verdict::NoDecision(NoDecision::Late { .. })), "{:?}", run.verdicts());
+    assert_eq!(run.reject_pulses(), 1);
+}
+
+#[test]
+fn on_fault_stop_releases_ready_until_the_end() {
+    let bad = Step::Fail(SourceError::BadFrame("half a JPEG".into()));
+    let run = Line { on_fault: OnFault::Stop, ..Line::of(vec![frame(), bad, frame(), frame()]) }.run();
+    let after: Vec<_> =
+        run.moves.iter().filter(|(role, _, _)| *role == Role::Ready).map(|(_, active, _)| *active).collect();
+    assert_eq!(after.iter().filter(|active| **active).count(), 1, "ready never comes back: {after:?}");
+}
+
+#[test]
+fn an_empty_belt_is_no_part_and_does_not_reject_for_ever() {
+    let empty = || Step::Frame(Frame::new(32, 32, vec![40; 3 * 32 * 32], Timestamp(0), 0).unwrap());
+    let steps = vec![empty(), empty(), frame(), empty(), frame()];
+    let trigger = TriggerSettings::FreeRunning { interval: Duration::from_millis(40) };
+    let presence = Some(PresenceGate::new(None, 8.0, None).unwrap());
+    let run = Line { trigger, presence, ..Line::of(steps) }.run();
+    assert_eq!((run.summary.parts(), run.summary.empty), (2, 3));
+}
+
+#[test]
+fn ticks_that_find_the_inspector_busy_are_skipped_and_counted() {
+    let slow = || Step::Slow(Duration::from_millis(1), common::belt(32).good_part(2));
+    let trigger = TriggerSettings::FreeRunning { interval: Duration::from_micros(200) };
+    let run = Line { trigger, ..Line::of((0..20).map(|_| slow()).collect()) }.run();
+    assert_eq!(run.summary.parts(), 20, "what was taken has an outcome");
+    assert!(run.summary.skipped > 0);
+    assert!(run.outcomes.iter().all(|outcome| outcome.frame.as_ref().unwrap().captured <= outcome.decided));
+}
+
+#[test]
+fn a_line_that_cannot_be_set_is_tried_again() {
+    let run = Line {
+        refusals: 3,
+        ..Line::of(vec![frame(), Step::Slow(Duration::from_millis(1500), common::belt(32).good_part(2))])
+    }
+    .run();
+    assert!(run.moves.iter().any(|(role, active, _)| *role == Role::Ready && *active));
+}
