@@ -48,7 +48,7 @@ pub struct Demo {
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(10..=100_000))]
     pub good: u64,
     /// The seed of the product, its defects and the teaching
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 8)]
     pub seed: u64,
 }
 

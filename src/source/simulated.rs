@@ -142,7 +142,8 @@ impl Belt {
         if let Err(error) = check_size(settings.width, settings.height) {
             panic!("the simulated belt has no such camera: {error}");
         }
-        let defect_fraction = settings.defect_fraction.max(0.0).min(1.0);
+        let fraction = settings.defect_fraction;
+        let defect_fraction = if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) };
         Belt { settings: BeltSettings { defect_fraction, ..settings } }
     }
 
@@ -160,10 +161,16 @@ impl Belt {
         if fraction == 0.0 {
             return None;
         }
-        let ordinal = (index as f64 * fraction) as u64;
-        let start = (ordinal as f64 / fraction).ceil() as u64;
-        let end = ((ordinal + 1) as f64 / fraction).ceil() as u64;
-        let chosen = draws(self.settings.seed, Stream::Schedule, 2 * ordinal).random_range(start..end.max(start + 1));
+        // A hair less than the quotient, so that 21 / 0.7 is 30 and not the 31 that its rounding would give.
+        let start = |ordinal: u64| (ordinal as f64 / fraction - 1e-6).ceil() as u64;
+        let mut ordinal = (index as f64 * fraction) as u64;
+        if start(ordinal) > index {
+            ordinal -= 1;
+        } else if start(ordinal + 1) <= index {
+            ordinal += 1;
+        }
+        let stretch = start(ordinal)..start(ordinal + 1);
+        let chosen = draws(self.settings.seed, Stream::Schedule, 2 * ordinal).random_range(stretch);
         (index == chosen).then(|| {
             let mut deck: Vec<_> =
                 DefectKind::ALL.iter().flat_map(|&kind| Severity::ALL.map(|severity| (kind, severity))).collect();
@@ -250,5 +257,120 @@ impl FrameSource for SimulatedSource {
         let parts = parts.map_or(String::new(), |parts| format!("{parts} parts, "));
         let percent = (1000.0 * defect_fraction).round() / 10.0;
         format!("simulated belt, seed {seed}, {width} × {height} pixels, {parts}{percent} % defects")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SimulatedClock;
+
+    fn belt(seed: u64, side: u32, defect_fraction: f64) -> Belt {
+        Belt::new(BeltSettings { seed, width: side, height: side, parts: None, defect_fraction })
+    }
+
+    #[test]
+    fn a_part_is_the_same_picture_in_whatever_order_parts_are_drawn() {
+        let forwards: Vec<_> = (0..12).map(|index| belt(7, 64, 0.5).part(index)).collect();
+        let same = belt(7, 64, 0.5);
+        for index in (0..12).rev() {
+            assert_eq!(same.part(index), forwards[index as usize]);
+        }
+        assert_ne!(belt(8, 64, 0.5).part(0).0, forwards[0].0);
+    }
+
+    #[test]
+    fn teaching_sees_none_of_the_parts_that_are_inspected() {
+        let belt = belt(7, 64, 0.0);
+        assert_ne!(belt.good_part(3).rgb(), belt.part(3).0.rgb());
+        assert_eq!(belt.good_part(3), belt.good_part(3));
+    }
+
+    #[test]
+    fn the_stream_has_its_fraction_of_defects_and_every_kind_and_severity_equally_often() {
+        let defects: Vec<_> = (0..900).filter_map(|index| belt(7, 64, 0.2).defect_of(index)).collect();
+        assert_eq!(defects.len(), 180);
+        for kind in DefectKind::ALL {
+            for severity in Severity::ALL {
+                assert_eq!(defects.iter().filter(|&&defect| defect == (kind, severity)).count(), 10);
+            }
+        }
+        let count = |fraction| (0..1000).filter(|&index| belt(7, 64, fraction).defect_of(index).is_some()).count();
+        assert_eq!([f64::NAN, -1.0, 0.0, 0.03, 0.7, 1.0, 2.0].map(count), [0, 0, 0, 30, 700, 1000, 1000]);
+    }
+
+    #[test]
+    fn the_mask_holds_all_that_the_defect_changes() {
+        let belt = belt(11, 160, 0.0);
+        assert!(!belt.draw(0, None).1.mask.contains(&true));
+        for (kind, severity) in DefectKind::ALL.iter().flat_map(|&kind| Severity::ALL.map(|severity| (kind, severity)))
+        {
+            let (good, _) = belt.draw(5, None);
+            let (bad, truth) = belt.draw(5, Some((kind, severity)));
+            assert!(truth.mask.contains(&true), "{severity} {kind} leaves no trace");
+            let changes =
+                bad.rgb().chunks(3).zip(good.rgb().chunks(3)).zip(&truth.mask).filter(|(_, inside)| !**inside);
+            let most = changes.flat_map(|((bad, good), _)| bad.iter().zip(good).map(|(b, g)| b.abs_diff(*g))).max();
+            // 2 levels before noise; rounding and the shot noise of the changed light add at most one more.
+            assert!(most <= Some(3), "{severity} {kind}: {most:?} levels outside the mask");
+        }
+    }
+
+    #[test]
+    fn pictures_of_any_size_a_frame_may_have_can_be_drawn() {
+        for (width, height) in [(16, 16), (16, 90), (100, 64)] {
+            let belt = Belt::new(BeltSettings { width, height, defect_fraction: 1.0, ..BeltSettings::default() });
+            for index in 0..18 {
+                let (frame, truth) = belt.part(index);
+                assert_eq!((frame.width(), frame.height(), frame.sequence), (width, height, index));
+                assert_eq!((truth.mask.len(), truth.defect), ((width * height) as usize, belt.defect_of(index)));
+            }
+        }
+    }
+
+    #[test]
+    fn the_difference_from_the_mean_picture_does_not_tell_the_defects() {
+        let runs = [1, 2, 3].map(|seed| mean_picture_auroc(&belt(seed, 160, 0.2)));
+        let mean = [0, 1, 2].map(|variant| runs.iter().map(|run| run[variant]).sum::<f64>() / runs.len() as f64);
+        println!("AUROC of the mean, the greatest 1 % and the greatest difference: {mean:.3?}");
+        assert!(mean.into_iter().all(|auroc| auroc <= 0.85), "{mean:?}");
+    }
+
+    /// Image AUROC of the difference from the mean of 60 good parts over a stream of 200: its mean over all pixels, over
+    /// the greatest 1 %, and its maximum.
+    fn mean_picture_auroc(belt: &Belt) -> [f64; 3] {
+        let mut mean = vec![0.0; belt.good_part(0).rgb().len()];
+        for index in 0..60 {
+            mean.iter_mut().zip(belt.good_part(index).rgb()).for_each(|(sum, &byte)| *sum += byte as f64 / 60.0);
+        }
+        let scored = |index| {
+            let (frame, truth) = belt.part(index);
+            let mut differences: Vec<f64> = mean.iter().zip(frame.rgb()).map(|(m, &b)| (m - b as f64).abs()).collect();
+            differences.sort_by(f64::total_cmp);
+            let of_greatest = |count: usize| differences.iter().rev().take(count).sum::<f64>() / count as f64;
+            let count = differences.len();
+            (truth.defect.is_some(), [of_greatest(count), of_greatest(count / 100), of_greatest(1)])
+        };
+        let (bad, good): (Vec<_>, Vec<_>) = (0..200).map(scored).partition(|(defective, _)| *defective);
+        [0, 1, 2].map(|variant| {
+            let pairs = bad.iter().flat_map(|(_, b)| good.iter().map(|(_, g)| b[variant].total_cmp(&g[variant])));
+            let won: f64 = pairs.map(|order| (order as i8 + 1) as f64 / 2.0).sum();
+            won / (bad.len() * good.len()) as f64
+        })
+    }
+
+    #[test]
+    fn the_source_hands_out_its_parts_and_then_is_exhausted() {
+        let clock = SimulatedClock::default();
+        clock.advance(Duration::from_nanos(500));
+        let settings = BeltSettings { width: 64, height: 64, parts: Some(2), ..BeltSettings::default() };
+        let mut source = SimulatedSource::new(settings.clone(), Arc::new(clock));
+        assert_eq!(source.describe(), "simulated belt, seed 7, 64 × 64 pixels, 2 parts, 20 % defects");
+        let first = source.grab(Timestamp(0), Duration::ZERO).unwrap();
+        let second = source.grab(Timestamp(900), Duration::ZERO).unwrap();
+        assert_eq!((first.captured, first.sequence), (Timestamp(500), 0));
+        assert_eq!((second.captured, second.sequence), (Timestamp(900), 1));
+        assert_eq!(second.rgb(), Belt::new(settings).part(1).0.rgb());
+        assert_eq!(source.grab(Timestamp(0), Duration::ZERO), Err(SourceError::Exhausted));
     }
 }

@@ -57,7 +57,7 @@ pub fn add(
     if !joining.is_empty() {
         let candidates = lesson.embed_by(&lesson.extractor, &joining)?;
         let share = profile.bank.len().div_ceil(about.bank_parts.max(1)) * joining.len();
-        let chosen = lesson.coreset(&candidates, Some(&bank), share.min(candidates.len()));
+        let chosen = lesson.coreset(&candidates, Some(&bank), share, &|_| ());
         new_rows = chosen.len();
         bank.extend(&candidates.select(&chosen));
     }

@@ -171,9 +171,9 @@ pub fn teach(model: &Model, options: &Options, parts: &GoodParts, progress: Prog
             let possible = calibrate::smallest_bound(count);
             return Err(CalibrateError::TooFew { asked, needed, found: 0, more: 3 * needed - count, possible }.into());
         }
-        (lesson.learn(raw), scores, threshold)
+        (lesson.learn(raw, &lesson.bank_step()), scores, threshold)
     } else {
-        let learned = lesson.learn(lesson.embed(&bank)?);
+        let learned = lesson.learn(lesson.embed(&bank)?, &lesson.bank_step());
         let scores = lesson.scores(&lesson.inspector(&learned, f32::INFINITY)?, &calibration)?;
         let threshold = calibrate::bounded(&scores, options.max_false_rejects)?;
         (learned, scores, threshold)
@@ -217,7 +217,7 @@ pub fn teach_bank(
     let extractor = Extractor::new(model, &options.recipe, None).map_err(InspectError::from)?;
     let lesson = Lesson { extractor, options, parts, progress };
     let all: Vec<usize> = (0..parts.names.len()).collect();
-    Ok(lesson.learn(lesson.embed(&all)?).bank)
+    Ok(lesson.learn(lesson.embed(&all)?, &lesson.bank_step()).bank)
 }
 
 fn check(options: &Options) -> Result<(), TeachError> {
@@ -313,7 +313,8 @@ impl Lesson<'_> {
         Ok(all)
     }
 
-    fn learn(&self, raw: Embeddings) -> Learned {
+    /// * `step` — told how many bank rows are chosen
+    fn learn(&self, raw: Embeddings, step: &dyn Fn(usize)) -> Learned {
         let recipe = &self.options.recipe;
         let head = match recipe.head {
             Head::Identity => None,
@@ -326,17 +327,21 @@ impl Lesson<'_> {
                 Learned { head, whitening: Some(gaussian.whitening), bank: gaussian.center }
             }
             Distance::Cosine | Distance::Euclidean => {
-                let bank = embeddings.select(&self.coreset(&embeddings, None, self.options.bank_rows));
+                let bank = embeddings.select(&self.coreset(&embeddings, None, self.options.bank_rows, step));
                 Learned { head, whitening: None, bank }
             }
         }
     }
 
-    fn coreset(&self, rows: &Embeddings, kept: Option<&Embeddings>, count: usize) -> Vec<usize> {
+    fn bank_step(&self) -> impl Fn(usize) + '_ {
+        move |done| (self.progress)(Stage::Bank, done, self.options.bank_rows)
+    }
+
+    /// The rows that join the bank, within its bounds, far from those that are in it.
+    fn coreset(&self, rows: &Embeddings, kept: Option<&Embeddings>, count: usize, step: &dyn Fn(usize)) -> Vec<usize> {
         let fitting = (self.options.bank_bytes / (rows.width() * size_of::<f32>())).max(1);
-        let count = count.min(fitting.saturating_sub(kept.map_or(0, Embeddings::len)));
-        let step = |done| (self.progress)(Stage::Bank, done, count);
-        coreset::k_center(rows, kept, count, self.options.seed, step)
+        let count = count.min(rows.len()).min(fitting.saturating_sub(kept.map_or(0, Embeddings::len)));
+        if count == 0 { Vec::new() } else { coreset::k_center(rows, kept, count, self.options.seed, step) }
     }
 
     fn inspector(&self, learned: &Learned, threshold: f32) -> Result<Inspector, TeachError> {
@@ -361,7 +366,7 @@ impl Lesson<'_> {
         let mut scores = vec![0.0; parts.len()];
         for fold in 0..FOLDS {
             let others: Vec<usize> = (0..parts.len()).filter(|part| part % FOLDS != fold).flat_map(rows_of).collect();
-            let learned = self.learn(raw.select(&others));
+            let learned = self.learn(raw.select(&others), &|_| ());
             let inspector = self.inspector(&learned, f32::INFINITY)?;
             for part in (fold..parts.len()).step_by(FOLDS) {
                 let own = raw.select(&rows_of(part).collect::<Vec<_>>());

@@ -172,3 +172,63 @@ impl Variation {
         around.into_iter().map(|index| self.deviations[index]).fold(0.0, f32::max)
     }
 }
+#[cfg(test)]
+mod tests {
+    use super::super::scene::draws;
+    use super::*;
+
+    const CAMERA: Camera = Camera { width: 320, height: 320 };
+
+    /// σ of every pixel over good parts in the nominal pose, as the sensor reads them.
+    fn measured_deviations() -> Vec<f32> {
+        let mut sums = vec![(0.0, 0.0); 320 * 320];
+        let parts = 120;
+        for part in 0..parts {
+            let scene = Scene::new(1000 + part, Stream::Inspected, 31 * part).posed(NOMINAL_POSE);
+            let picture = CAMERA.expose(&scene, CAMERA.whole(), None);
+            let bytes = camera::read_out(&picture, &mut draws(part, Stream::InspectedSensor, part));
+            for ((sum, squares), rgb) in sums.iter_mut().zip(bytes.chunks(3)) {
+                let luminance = 0.299 * rgb[0] as f64 + 0.587 * rgb[1] as f64 + 0.114 * rgb[2] as f64;
+                *sum += luminance;
+                *squares += luminance * luminance;
+            }
+        }
+        let count = parts as f64;
+        sums.into_iter().map(|(sum, squares)| ((squares - sum * sum / count) / (count - 1.0)).sqrt() as f32).collect()
+    }
+
+    /// The fraction of the plate where a defect of part `seed` has a contrast of at least `sigmas`.
+    fn measured_area(deviations: &[f32], kind: DefectKind, severity: Severity, seed: u64, sigmas: f32) -> f32 {
+        let scene = Scene::new(seed, Stream::Inspected, 17 * seed);
+        let good = CAMERA.expose(&scene, CAMERA.whole(), None);
+        let seen = defect(CAMERA, &scene, &good, kind, severity, &mut draws(seed, Stream::Defect, 17 * seed));
+        let reached = seen.region.pixels().zip(&seen.picture).filter(|&((column, row), &with)| {
+            let without = good[row as usize * 320 + column as usize];
+            let place = scene.pose.to_part(CAMERA.place(column as f32 + 0.5, row as f32 + 0.5));
+            let [x, y] = place.map(|axis| (axis + 160.0).clamp(0.0, 319.0) as usize);
+            (camera::luminance(with) - camera::luminance(without)).abs() >= sigmas * deviations[y * 320 + x]
+        });
+        reached.count() as f32 / (part::AREA * scene.pose.zoom * scene.pose.zoom)
+    }
+
+    #[test]
+    fn plain_defects_reach_4_sigma_over_half_a_percent_of_the_plate_and_faint_ones_never() {
+        let deviations = measured_deviations();
+        let mut sorted = deviations.clone();
+        sorted.sort_by(f32::total_cmp);
+        println!("σ: median {:.2}, 90 % {:.2} levels", sorted[sorted.len() / 2], sorted[sorted.len() * 9 / 10]);
+        for kind in DefectKind::ALL {
+            let least = |severity: Severity, seeds: u64, sigmas: f32| {
+                let areas = (0..seeds).map(|seed| measured_area(&deviations, kind, severity, seed, sigmas));
+                areas.fold((f32::MAX, 0.0f32), |(least, most), area| (least.min(area), most.max(area)))
+            };
+            let (plain, _) = least(Severity::Plain, 60, 4.0);
+            let (medium, _) = least(Severity::Medium, 10, 2.0);
+            let (_, faint) = least(Severity::Faint, 10, 4.0);
+            println!("{kind}: plain {plain:.5}, medium {medium:.5}, faint at most {faint:.5} of the plate");
+            assert!(plain >= 0.005, "a plain {kind} covers only {plain} of the plate");
+            assert!(medium >= 0.0012, "a medium {kind} covers only {medium} of the plate");
+            assert!(faint < 0.0012, "a faint {kind} covers {faint} of the plate with 4 σ");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Promise: a profile taught from good parts alone tells them from bad ones by every recipe, and learns new good parts
+//! without being taught all anew.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rejectd::evaluate::metrics::auroc;
+use rejectd::frame::Frame;
+use rejectd::inspect::Inspector;
+use rejectd::inspect::card::Model;
+use rejectd::inspect::recipe::{Distance, Granularity, Head, ScoreRule};
+use rejectd::profile::{Profile, Promise};
+use rejectd::source::simulated::{Belt, BeltSettings, Severity};
+use rejectd::teach::add::add;
+use rejectd::teach::{GoodParts, Options, TeachError, teach};
+
+mod common;
+
+fn options(model: &Model) -> Options {
+    let mut options = Options::for_model(model);
+    options.recipe.input_px = [128, 128];
+    options.bank_rows = 400;
+    options
+}
+
+fn names(count: u64) -> Vec<String> {
+    (0..count).map(|part| format!("{part:03}")).collect()
+}
+
+fn taught(model: &Model, options: &Options, belt: &Belt, count: u64) -> Profile {
+    let parts = GoodParts { names: names(count), load: &|part| Ok(belt.good_part(part as u64)) };
+    teach(model, options, &parts, &|_, _, _| ()).unwrap()
+}
+
+fn score(inspector: &mut Inspector, frame: &Frame) -> f32 {
+    inspector.inspect(frame).unwrap().score
+}
+
+#[test]
+fn every_distance_head_granularity_and_score_rule_tells_good_parts_from_plainly_bad_ones() {
+    let model = Model::built_in();
+    let belt = Belt::new(BeltSettings { width: 160, height: 160, defect_fraction: 1.0, ..BeltSettings::default() });
+    let plain = |part: &u64| belt.defect_of(*part).is_some_and(|(_, severity)| severity == Severity::Plain);
+    let bad: Vec<Frame> = (0..).filter(plain).take(12).map(|part| belt.part(part).0).collect();
+    let good: Vec<Frame> = (100..124).map(|part| belt.good_part(part)).collect();
+    let base = || options(&model);
+    let with = |change: fn(&mut Options)| {
+        let mut options = base();
+        change(&mut options);
+        options
+    };
+    let recipes = [
+        ("cosine", base(), 0.9),
+        ("several neighbours, the largest", with(|o| (o.recipe.neighbours, o.recipe.score) = (3, ScoreRule::Max)), 0.9),
+        ("PCA", with(|o| (o.recipe.head, o.pca_width) = (Head::Pca, 40)), 0.85),
+        ("Euclidean", with(|o| (o.recipe.distance, o.recipe.normalise) = (Distance::Euclidean, false)), 0.9),
+        ("Mahalanobis", with(|o| (o.recipe.distance, o.recipe.normalise) = (Distance::Mahalanobis, false)), 0.85),
+        (
+            "one embedding a picture",
+            with(|o| (o.recipe.granularity, o.recipe.neighbours) = (Granularity::Image, 1)),
+            0.6,
+        ),
+        (
+            "one embedding a picture, Mahalanobis",
+            with(|o| {
+                o.recipe.granularity = Granularity::Image;
+                (o.recipe.distance, o.recipe.normalise) = (Distance::Mahalanobis, false);
+            }),
+            0.6,
+        ),
+    ];
+    for (name, options, floor) in recipes {
+        let profile = taught(&model, &options, &belt, 40);
+        let bytes = profile.to_bytes();
+        let profile = Profile::from_bytes(&bytes, name).unwrap();
+        let mut inspector = Inspector::new(&model, &profile).unwrap();
+        inspector.verify_probe(&profile).unwrap();
+        let mut scores = |frames: &[Frame]| frames.iter().map(|frame| score(&mut inspector, frame)).collect::<Vec<_>>();
+        let auroc = auroc(&scores(&good), &scores(&bad));
+        println!("{name}: image AUROC {auroc:.3}");
+        assert!(auroc >= floor, "{name}: {auroc}");
+    }
+}
+
+#[test]
+fn the_same_parts_and_seed_teach_the_same_profile_on_any_number_of_threads() {
+    let model = Model::built_in();
+    let belt = common::belt(64);
+    let with_threads = |threads| {
+        let mut options = Options { threads, ..options(&model) };
+        options.recipe.input_px = [64, 64];
+        let mut profile = taught(&model, &options, &belt, 12);
+        profile.about.taught_at = 0;
+        profile.to_bytes()
+    };
+    assert!(with_threads(1) == with_threads(3));
+}
+
+#[test]
+fn sixty_parts_are_split_and_calibration_parts_never_reach_the_bank() {
+    let model = Model::built_in();
+    let belt = common::belt(64);
+    let mut options = options(&model);
+    options.recipe.input_px = [64, 64];
+    let profile = taught(&model, &options, &belt, 60);
+    let about = &profile.about;
+    assert_eq!((about.calibration.len(), about.bank_parts), (20, 40));
+    assert!(matches!(about.threshold.promise, Promise::Bound { parts: 20, rank: 20, .. }));
+    let largest = about.calibration.iter().map(|calibration| calibration.score).fold(0.0, f32::max);
+    assert_eq!(about.threshold.value, largest);
+    let text = about.threshold.promise.to_string();
+    assert!(text.contains("95 % confidence, from 20 parts"), "{text}");
+    let few = taught(&model, &options, &belt, 59).about.threshold.promise;
+    assert!(matches!(few, Promise::Estimate { folds: 5, parts: 59, .. }));
+    assert!(!few.to_string().contains("95 %"), "{few}");
+}
+
+#[test]
+fn an_input_that_is_in_the_bank_scores_nearly_zero_and_loads_are_counted() {
+    let model = Model::built_in();
+    let belt = common::belt(64);
+    let mut options = options(&model);
+    options.recipe.input_px = [64, 64];
+    options.bank_rows = 100_000;
+    let loads = AtomicU64::new(0);
+    let load = |part| {
+        loads.fetch_add(1, Ordering::Relaxed);
+        Ok(belt.good_part(part as u64))
+    };
+    let profile = teach(&model, &options, &GoodParts { names: names(12), load: &load }, &|_, _, _| ()).unwrap();
+    assert_eq!(profile.bank.len(), 12 * 64, "every patch of every part");
+    let mut inspector = Inspector::new(&model, &profile).unwrap();
+    assert!(score(&mut inspector, &belt.good_part(5)) < 1e-4);
+    assert!(score(&mut inspector, &belt.good_part(50)) > 1e-3);
+    assert!(loads.into_inner() >= 12);
+}
+
+/// The same belt in another light: a new normal.
+fn warm(frame: &Frame) -> Frame {
+    let rgb: Vec<u8> =
+        frame.rgb().chunks_exact(3).flat_map(|p| [p[0].saturating_add(60), p[1], p[2].saturating_sub(50)]).collect();
+    Frame::new(frame.width(), frame.height(), rgb, frame.captured, 0).unwrap()
+}
+
+#[test]
+fn added_parts_of_a_new_normal_are_accepted_afterwards_and_the_bound_is_declared_void() {
+    let model = Model::built_in();
+    let belt = common::belt(96);
+    let mut options = options(&model);
+    options.recipe.input_px = [96, 96];
+    let profile = taught(&model, &options, &belt, 60);
+    let parts = GoodParts { names: names(30), load: &|part| Ok(warm(&belt.good_part(500 + part as u64))) };
+    let added = add(&model, &profile, &options, &parts, &|_, _, _| ()).unwrap();
+    assert!(added.rejected_before > 25, "{} of 30 were a new normal", added.rejected_before);
+    assert!(matches!(added.profile.about.threshold.promise, Promise::Void { .. }));
+    let mut inspector = Inspector::new(&model, &added.profile).unwrap();
+    inspector.verify_probe(&added.profile).unwrap();
+    let threshold = added.profile.about.threshold.value;
+    let mut accepted =
+        |of: &dyn Fn(u64) -> Frame| (600..620).filter(|part| score(&mut inspector, &of(*part)) <= threshold).count();
+    let (new, old) = (accepted(&|part| warm(&belt.good_part(part))), accepted(&|part| belt.good_part(part)));
+    assert!(new >= 15 && old >= 15, "{new} new and {old} old of 20 good parts are accepted");
+    // What belongs to neither is still far off.
+    let dark = Frame::new(96, 96, vec![10; 3 * 96 * 96], Default::default(), 0).unwrap();
+    assert!(score(&mut inspector, &dark) > threshold);
+    // The bank grew and kept its old rows.
+    assert!(added.profile.bank.data().starts_with(profile.bank.data()) && added.new_rows > 0);
+    assert_ne!(added.profile.fingerprint(), profile.fingerprint());
+}
+
+#[test]
+fn added_parts_of_the_same_normal_restate_the_bound_from_all_calibration_parts() {
+    let model = Model::built_in();
+    let belt = common::belt(64);
+    let mut options = options(&model);
+    options.recipe.input_px = [64, 64];
+    let profile = taught(&model, &options, &belt, 60);
+    let parts = GoodParts { names: names(30), load: &|part| Ok(belt.good_part(700 + part as u64)) };
+    let added = add(&model, &profile, &options, &parts, &|_, _, _| ()).unwrap();
+    assert!(
+        matches!(added.profile.about.threshold.promise, Promise::Bound { parts: 30, .. }),
+        "{:?}",
+        added.profile.about.threshold
+    );
+    assert_eq!(added.profile.about.calibration.len(), 30);
+    assert_eq!(added.profile.about.calibration[..20], profile.about.calibration[..]);
+    assert_eq!(added.profile.about.bank_parts, 60);
+}
+
+#[test]
+fn a_gaussian_cannot_be_added_to() {
+    let model = Model::built_in();
+    let belt = common::belt(64);
+    let mut options = options(&model);
+    options.recipe.input_px = [64, 64];
+    (options.recipe.distance, options.recipe.normalise) = (Distance::Mahalanobis, false);
+    let profile = taught(&model, &options, &belt, 12);
+    let parts = GoodParts { names: names(5), load: &|part| Ok(belt.good_part(part as u64)) };
+    assert!(matches!(add(&model, &profile, &options, &parts, &|_, _, _| ()), Err(TeachError::NotAddable)));
+}
