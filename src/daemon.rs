@@ -16,7 +16,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
@@ -151,6 +151,18 @@ impl Shared {
     }
 }
 
+/// Tells the output thread, when it is dropped, that no part will be armed any more: after the last part, and when the
+/// inspector panics, so that the lines are released and the process can end.
+struct Closing<'a>(&'a Shared);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        // A lock that another thread's panic poisoned still holds what the output thread reads.
+        self.0.output.lock().unwrap_or_else(PoisonError::into_inner).closing = true;
+        self.0.output_changed.notify_all();
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no thread of the station panics while it holds a lock")
 }
@@ -185,11 +197,8 @@ pub fn run(station: Station, with_control: impl FnOnce(Control), mut observe: im
         let capture = Capture::new(source, timeout, trigger, presence, shared, clock.clone());
         spawn(scope, "capture", move || capture.run(&idle, &job_sender));
         let inspecting = spawn(scope, "inspect", move || {
-            let summary =
-                Inspecting { judge, on_fault, shared, clock: &*clock }.run(&idle_sender, &jobs, &outcome_sender);
-            lock(&shared.output).closing = true;
-            shared.output_changed.notify_all();
-            summary
+            let _closing = Closing(shared);
+            Inspecting { judge, on_fault, shared, clock: &*clock }.run(&idle_sender, &jobs, &outcome_sender)
         });
         outcomes.iter().for_each(&mut observe);
         let summary = inspecting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));

@@ -112,7 +112,7 @@ fn a_thousand_parts_with_twenty_reloads_have_a_thousand_outcomes_and_each_reload
             // One part may have been under inspection when the reload came.
             assert!(seen.len() <= at + 1 || threshold_of_part == f64::from(reloads), "part {number}: {line}");
         }
-        if seen.len() % 45 == 0 && reloads <= 20 && (reloads == 1 || reloaded_at.is_some()) {
+        if seen.len().is_multiple_of(45) && reloads <= 20 && (reloads == 1 || reloaded_at.is_some()) {
             reloads += 1;
             reloaded_at = None;
             configure(folder.path(), "parts = 1000", &threshold(reloads));

@@ -28,6 +28,7 @@ enum Step {
     Fail(SourceError),
     /// Blocks for so long, then gives a frame.
     Slow(Duration, Frame),
+    Panic,
 }
 
 struct Scripted {
@@ -44,6 +45,7 @@ impl FrameSource for Scripted {
         match self.steps.pop_front().ok_or(SourceError::Exhausted)? {
             Step::Frame(frame) => Ok(stamped(frame)),
             Step::Fail(error) => Err(error),
+            Step::Panic => panic!("a bug in the source"),
             Step::Slow(time, frame) => {
                 std::thread::sleep(time);
                 Ok(stamped(frame))
@@ -256,6 +258,27 @@ fn ticks_that_find_the_inspector_busy_are_skipped_and_counted() {
     assert_eq!(run.summary.parts(), 20, "what was taken has an outcome");
     assert!(run.summary.skipped > 0);
     assert!(run.outcomes.iter().all(|outcome| outcome.frame.as_ref().unwrap().captured <= outcome.decided));
+}
+
+#[test]
+fn a_thread_that_panics_ends_the_run_with_the_lines_released_instead_of_hanging() {
+    let moves = Moves::default();
+    let station = Station {
+        source: Box::new(Scripted { steps: vec![frame(), Step::Panic].into(), reopened: Arc::default() }),
+        timeout: Duration::from_millis(100),
+        trigger: TriggerSettings::FreeRunning { interval: Duration::from_millis(10) },
+        presence: None,
+        judge: judge(f32::INFINITY),
+        on_fault: OnFault::Reject,
+        schedule: Schedule::new(Mode::Eject, Duration::from_millis(300), PULSE),
+        outputs: Box::new(Recorded { moves: moves.clone(), refusals: 0 }),
+        clock: Arc::new(MonotonicClock),
+        observer_backlog: 10,
+    };
+    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(station, |_| (), |_| ())));
+    assert!(ran.is_err());
+    let last = moves.lock().unwrap().iter().rfind(|(role, _, _)| *role == Role::Ready).copied();
+    assert!(matches!(last, Some((Role::Ready, false, _))), "{last:?}");
 }
 
 #[test]

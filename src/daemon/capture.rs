@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::Duration;
 
 use super::presence::PresenceGate;
@@ -58,11 +58,14 @@ impl<'a> Capture<'a> {
         while !self.shared.stopping() {
             self.sleep_until(tick);
             if !inspector_is_idle {
-                inspector_is_idle = match self.trigger {
-                    TriggerSettings::EveryFrame { .. } if idle.recv().is_err() => return,
-                    TriggerSettings::EveryFrame { .. } => true,
-                    TriggerSettings::FreeRunning { .. } => idle.try_recv().is_ok(),
+                let waited = match self.trigger {
+                    TriggerSettings::EveryFrame { .. } => idle.recv().map_err(|_| TryRecvError::Disconnected),
+                    TriggerSettings::FreeRunning { .. } => idle.try_recv(),
                 };
+                if waited == Err(TryRecvError::Disconnected) {
+                    return;
+                }
+                inspector_is_idle = waited.is_ok();
             }
             if inspector_is_idle {
                 match self.look(self.clock.now()) {

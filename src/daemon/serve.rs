@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::{Handle, Signals};
 
 use super::judge::{self, JudgeError, Ready};
 use super::presence::PresenceGate;
@@ -67,7 +67,7 @@ pub fn serve(config: &Path) -> anyhow::Result<Summary> {
         observer_backlog: OBSERVER_BACKLOG,
     };
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
-    let signals_handle = signals.handle();
+    let listening = Listening(signals.handle());
     let summary = std::thread::scope(|scope| {
         let listen = |control: Control| {
             std::thread::Builder::new()
@@ -75,9 +75,9 @@ pub fn serve(config: &Path) -> anyhow::Result<Summary> {
                 .spawn_scoped(scope, move || obey(&mut signals, &control, config, settings))
                 .expect("the system starts a thread");
         };
-        let summary = super::run(station, listen, |outcome| journal::log_outcome(&outcome));
-        signals_handle.close();
-        summary
+        // Dropped before the scope waits for the thread, after a panic too.
+        let _listening = listening;
+        super::run(station, listen, |outcome| journal::log_outcome(&outcome))
     });
     log::info!(
         "rejectd ends: {} parts, {} accepted, {} rejected, {} without a decision; {} ticks skipped, {} empty frames, {} \
@@ -91,6 +91,15 @@ pub fn serve(config: &Path) -> anyhow::Result<Summary> {
         summary.unobserved
     );
     Ok(summary)
+}
+
+/// Ends the thread that waits for signals when it is dropped.
+struct Listening(Handle);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 fn obey(signals: &mut Signals, control: &Control, config: &Path, mut settings: Settings) {

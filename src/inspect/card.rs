@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use crate::profile::BackboneId;
+
 /// The version of the card format that this code reads.
 const FORMAT_VERSION: u32 = 1;
 const BUILT_IN_CARD: &str = include_str!("../../models/efficientnet-lite0.toml");
@@ -98,6 +100,11 @@ impl Model {
             return Err(CardError::Hash { name, file: file.display().to_string(), found, expected });
         }
         Ok(Model { card, onnx: onnx.into() })
+    }
+
+    /// What a profile remembers of the model that it was taught with.
+    pub fn id(&self) -> BackboneId {
+        BackboneId { name: self.card.name.clone(), fingerprint: self.fingerprint() }
     }
 
     /// SHA-256 over everything that decides what the backbone gives for a picture: the model's hash, its input, the

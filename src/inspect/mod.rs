@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::frame::{Frame, FrameError};
 use crate::part::{AnomalyMap, Inspection, StageTimings, Verdict};
-use crate::profile::{Profile, Projection};
+use crate::profile::{BackboneId, Profile, Projection};
 
 pub mod backbone;
 pub mod bank;
@@ -46,12 +46,11 @@ pub enum InspectError {
     #[error(transparent)]
     Backbone(#[from] BackboneError),
     #[error(
-        "the profile was taught with the backbone {taught_name} {} (fingerprint), but the loaded model is {loaded_name} {}; \
-         teach it again with 'rejectd teach', or give the model that it was taught with",
-        short(taught),
-        short(loaded)
+        "the profile was taught with the backbone {} {} (fingerprint), but the loaded model is {} {}; teach it again \
+         with 'rejectd teach', or give the model that it was taught with",
+        .taught.name, short(&.taught.fingerprint), .loaded.name, short(&.loaded.fingerprint)
     )]
-    OtherBackbone { taught_name: String, taught: String, loaded_name: String, loaded: String },
+    OtherBackbone { taught: Box<BackboneId>, loaded: Box<BackboneId> },
     #[error(
         "the profile does not fit the backbone: its taps give embeddings of width {found}, the bank has {expected}; teach it again"
     )]
@@ -130,14 +129,9 @@ impl Inspector {
     /// Makes the profile's recipe ready to run on `model`.
     /// # Errors  `InspectError`: the profile was taught with another backbone, or does not fit it.
     pub fn new(model: &Model, profile: &Profile) -> Result<Inspector, InspectError> {
-        let (taught, loaded) = (&profile.about.backbone, model.fingerprint());
-        if taught.fingerprint != loaded {
-            return Err(InspectError::OtherBackbone {
-                taught_name: taught.name.clone(),
-                taught: taught.fingerprint.clone(),
-                loaded_name: model.card.name.clone(),
-                loaded,
-            });
+        let (taught, loaded) = (&profile.about.backbone, model.id());
+        if taught.fingerprint != loaded.fingerprint {
+            return Err(InspectError::OtherBackbone { taught: Box::new(taught.clone()), loaded: Box::new(loaded) });
         }
         let extractor = Extractor::new(model, &profile.about.recipe, profile.head.clone())?;
         let whitening = profile.whitening.clone();

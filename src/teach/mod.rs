@@ -16,9 +16,7 @@ use crate::inspect::embedding::{self, Embeddings};
 use crate::inspect::recipe::{Distance, Granularity, Head, Recipe, ScoreRule};
 use crate::inspect::{Extractor, InspectError, Inspector};
 use crate::part::StageTimings;
-use crate::profile::{
-    About, BackboneId, CalibrationScore, ExpectedCatch, FORMAT_VERSION, Profile, Projection, Threshold,
-};
+use crate::profile::{About, CalibrationScore, ExpectedCatch, FORMAT_VERSION, Profile, Projection, Threshold};
 
 pub mod add;
 pub mod calibrate;
@@ -125,7 +123,7 @@ pub enum TeachError {
     #[error("{0}")]
     Load(String),
     #[error("{part}: {source}")]
-    Inspect { part: String, source: InspectError },
+    Inspect { part: String, source: Box<InspectError> },
     #[error(transparent)]
     Unusable(#[from] InspectError),
     #[error(transparent)]
@@ -190,7 +188,7 @@ pub fn teach(model: &Model, options: &Options, parts: &GoodParts, progress: Prog
         taught_at: now(),
         generation: 0,
         parent: None,
-        backbone: BackboneId { name: model.card.name.clone(), fingerprint: model.fingerprint() },
+        backbone: model.id(),
         recipe: options.recipe.clone(),
         threshold,
         calibration: judges.iter().zip(&scores).map(score_of).collect(),
@@ -279,7 +277,7 @@ impl Lesson<'_> {
     }
 
     fn named(&self, part: usize) -> impl Fn(InspectError) -> TeachError + '_ {
-        move |source| TeachError::Inspect { part: self.parts.names[part].clone(), source }
+        move |source| TeachError::Inspect { part: self.parts.names[part].clone(), source: Box::new(source) }
     }
 
     /// How many embeddings of each of `parts` parts fit into the memory for candidates.

@@ -48,7 +48,7 @@ pub fn run(args: &Configured) -> anyhow::Result<ExitCode> {
 
 /// The exit code of an error, by the first cause in its chain that decides one.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    error.chain().find_map(|cause| code_of(cause)).unwrap_or(BUG)
+    error.chain().find_map(code_of).unwrap_or(BUG)
 }
 
 fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {

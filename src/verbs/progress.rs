@@ -25,7 +25,7 @@ impl Bars {
     pub fn step(&self, stage: Stage, done: usize, total: usize) {
         let mut running = self.running.lock().expect("drawing a bar does not panic");
         if running.as_ref().is_none_or(|running| running.stage != stage) {
-            running.take().map(Running::finish);
+            running.take().into_iter().for_each(Running::finish);
             let style = ProgressStyle::with_template("  {msg:<26} {wide_bar} {pos}/{len} {eta:>4}");
             let bar = ProgressBar::new(total as u64).with_style(style.expect("the template is valid"));
             bar.set_message(stage.to_string());
@@ -41,7 +41,7 @@ impl Bars {
 
     /// Ends the last stage.
     pub fn finish(&self) {
-        self.running.lock().expect("drawing a bar does not panic").take().map(Running::finish);
+        self.running.lock().expect("drawing a bar does not panic").take().into_iter().for_each(Running::finish);
     }
 }
 
