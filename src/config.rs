@@ -315,6 +315,11 @@ fn trigger(config: &mut Config, source: Option<SourceKind>) -> TriggerSettings {
         }
         TriggerSettings::FreeRunning { interval: interval.unwrap_or(Duration::from_millis(200)) }
     } else {
+        if source == Some(SourceKind::V4l2) {
+            let sentence = "[trigger] kind is \"every_frame\", but a camera streams on while a part is inspected and \
+                            frames would be lost; expected \"free_running\"";
+            config.contradiction(&[("trigger", "kind"), ("source", "kind")], sentence);
+        }
         TriggerSettings::EveryFrame { interval: interval.unwrap_or(Duration::ZERO) }
     }
 }

@@ -14,6 +14,7 @@
 //! Non-goals: several cameras in one process (systemd runs one instance each), and a watchdog for a stalled thread
 //! (the service around this loop has it).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,7 +26,7 @@ use crate::frame::Frame;
 use crate::inspect::Inspector;
 use crate::line::schedule::Schedule;
 use crate::line::{LineOutputs, Role};
-use crate::part::{NoDecision, Outcome, Part, Verdict};
+use crate::part::{Inspection, NoDecision, Outcome, Part, Verdict};
 use crate::source::FrameSource;
 
 mod capture;
@@ -38,6 +39,11 @@ use presence::PresenceGate;
 
 /// The longest that the output thread waits before it looks again, and tries again what it could not set.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
+
+/// The pause before a line that could not be set is tried again.
+const RETRY_LINE: Duration = Duration::from_millis(20);
+/// From so much on, a late pulse is worth a line in the log.
+const LATE: Duration = Duration::from_millis(20);
 
 /// What judges the parts: an inspector, or the reason why there is none and every part is held as rejected.
 pub type Judge = Result<Inspector, String>;
@@ -90,6 +96,7 @@ impl Control {
 
     /// From the next part on, `judge` decides. It also ends a stop that a fault had caused.
     pub fn replace_judge(&self, judge: Judge, on_fault: OnFault) {
+        self.0.report(|health| (health.no_judge, health.stopped) = (judge.is_err(), false));
         *lock(&self.0.next_judge) = Some((judge, on_fault));
     }
 }
@@ -144,6 +151,10 @@ impl Shared {
     fn arm(&self, part: Part) {
         lock(&self.output).schedule.arm(part);
         self.output_changed.notify_all();
+    }
+
+    fn cancel(&self, part: Part) {
+        lock(&self.output).schedule.cancel(part);
     }
 
     fn decide(&self, part: Part, verdict: Verdict, now: Timestamp) -> Verdict {
@@ -237,7 +248,6 @@ impl Inspecting<'_> {
             && let Ok(job) = jobs.recv()
         {
             if let Some((judge, on_fault)) = lock(&self.shared.next_judge).take() {
-                self.shared.report(|health| (health.no_judge, health.stopped) = (judge.is_err(), false));
                 (self.judge, self.on_fault) = (judge, on_fault);
             }
             let outcome = self.decide(job);
@@ -262,7 +272,7 @@ impl Inspecting<'_> {
         let (frame, inspection) = match frame {
             Ok(frame) => {
                 let inspection = match &mut self.judge {
-                    Ok(inspector) => inspector.inspect(&frame).map_err(|e| NoDecision::InspectionFailed(e.to_string())),
+                    Ok(inspector) => inspect_contained(inspector, &frame),
                     Err(because) => Err(NoDecision::NoProfile(because.clone())),
                 };
                 (Some(frame), inspection)
@@ -279,26 +289,66 @@ impl Inspecting<'_> {
     }
 }
 
+/// Inspects the frame; a panic in the network costs this part its decision, and no other.
+fn inspect_contained(inspector: &mut Inspector, frame: &Frame) -> Result<Inspection, NoDecision> {
+    catch_unwind(AssertUnwindSafe(|| inspector.inspect(frame)))
+        .map_err(|_| NoDecision::InspectionFailed("it panicked; this is a bug, report it with the log".into()))?
+        .map_err(|e| NoDecision::InspectionFailed(e.to_string()))
+}
+
 /// The output thread: applies the schedule to the lines until the last part is served, then releases them.
+///
+/// A line that cannot be set is tried again and again, and the station is not ready until it could be.
 fn serve_outputs(shared: &Shared, mut outputs: Box<dyn LineOutputs>, clock: &dyn Clock) {
     // Unknown at first, so that both are set once whatever they were.
     let mut levels = [(Role::Reject, None), (Role::Ready, None)];
-    let mut output = lock(&shared.output);
+    let mut failed = false;
     loop {
-        let reject = output.schedule.advance(clock.now());
-        let wanted = [reject, output.ready && !output.closing];
+        let mut output = lock(&shared.output);
+        let now = clock.now();
+        let late = output.schedule.next_event().map_or(Duration::ZERO, |event| now.since(event));
+        let reject = output.schedule.advance(now);
+        let wanted = [reject, output.ready && !output.closing && !failed];
+        let done = output.closing && output.schedule.is_idle();
+        if levels.iter().zip(wanted).all(|((_, level), wanted)| *level == Some(wanted)) {
+            if done {
+                return;
+            }
+            let wait = output.schedule.next_event().map_or(IDLE_WAIT, |next| next.since(clock.now()).min(IDLE_WAIT));
+            drop(shared.output_changed.wait_timeout(output, wait).expect("no thread of the station panics"));
+            continue;
+        }
+        // Neither a slow line nor a slow log may hold up a trigger or a verdict.
+        drop(output);
+        if late > LATE {
+            log::warn!("the lines were served {} ms late; this machine is overloaded", late.as_millis());
+        }
+        let mut failure = None;
         for ((role, level), wanted) in levels.iter_mut().zip(wanted) {
             if *level != Some(wanted) {
                 match outputs.set(*role, wanted, clock.now()) {
                     Ok(()) => *level = Some(wanted),
-                    Err(why) => log::error!("FAULT the {role} line could not be set: {why}"),
+                    Err(why) => {
+                        *level = None;
+                        failure = Some(format!("the {role} line could not be set: {why}"));
+                    }
                 }
             }
         }
-        if output.closing && output.schedule.is_idle() {
-            return;
+        match &failure {
+            Some(why) if !failed => {
+                log::error!("FAULT {why}; a part may have passed, the line is not ready, trying again")
+            }
+            None if failed => log::info!("the lines can be set again"),
+            _ => {}
         }
-        let wait = output.schedule.next_event().map_or(IDLE_WAIT, |next| next.since(clock.now()).min(IDLE_WAIT));
-        output = shared.output_changed.wait_timeout(output, wait).expect("no thread of the station panics").0;
+        failed = failure.is_some();
+        if failed {
+            if done {
+                log::error!("FAULT the lines could not be released at the end");
+                return;
+            }
+            clock.sleep_until(clock.now() + RETRY_LINE);
+        }
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use rejectd::clock::{Clock, MonotonicClock, Timestamp};
 use rejectd::config::{OnFault, TriggerSettings};
 use rejectd::daemon::presence::PresenceGate;
-use rejectd::daemon::{Judge, Station, Summary, run};
+use rejectd::daemon::{Control, Judge, Station, Summary, run};
 use rejectd::frame::Frame;
 use rejectd::inspect::card::Model;
+use rejectd::inspect::embedding::Embeddings;
 use rejectd::inspect::{Extractor, Inspector};
 use rejectd::line::schedule::{Mode, Schedule};
 use rejectd::line::{LineOutputs, Role};
@@ -20,6 +21,7 @@ use rejectd::teach::{GoodParts, Options, teach_bank};
 mod common;
 
 const PULSE: Duration = Duration::from_millis(20);
+const TIMEOUT: Duration = Duration::from_millis(400);
 
 /// What the scripted source does at a grab.
 #[derive(Clone, Debug)]
@@ -37,7 +39,7 @@ struct Scripted {
 }
 
 impl FrameSource for Scripted {
-    fn grab(&mut self, not_before: Timestamp, _timeout: Duration) -> Result<Frame, SourceError> {
+    fn grab(&mut self, not_before: Timestamp, timeout: Duration) -> Result<Frame, SourceError> {
         let stamped = |mut frame: Frame| {
             frame.captured = not_before.max(MonotonicClock.now());
             frame
@@ -46,6 +48,10 @@ impl FrameSource for Scripted {
             Step::Frame(frame) => Ok(stamped(frame)),
             Step::Fail(error) => Err(error),
             Step::Panic => panic!("a bug in the source"),
+            Step::Slow(time, _) if time > timeout => {
+                std::thread::sleep(timeout);
+                Err(SourceError::Timeout("silent".into()))
+            }
             Step::Slow(time, frame) => {
                 std::thread::sleep(time);
                 Ok(stamped(frame))
@@ -65,15 +71,16 @@ impl FrameSource for Scripted {
 
 type Moves = Arc<Mutex<Vec<(Role, bool, Timestamp)>>>;
 
-/// Records every move of a line; `refusals` sets fail first.
+/// Records every move of a line; the first `refusals` tries to set `refused` fail.
 struct Recorded {
     moves: Moves,
+    refused: (Role, bool),
     refusals: usize,
 }
 
 impl LineOutputs for Recorded {
     fn set(&mut self, role: Role, active: bool, now: Timestamp) -> Result<(), String> {
-        if self.refusals > 0 {
+        if self.refusals > 0 && self.refused == (role, active) {
             self.refusals -= 1;
             return Err("the chip is gone".into());
         }
@@ -92,7 +99,7 @@ fn judge(threshold: f32) -> Judge {
     let mut options = Options::for_model(&model);
     options.recipe.input_px = [32, 32];
     let belt = common::belt(32);
-    let parts = GoodParts { names: vec!["good".into()], load: &|_| Ok(belt.good_part(0)) };
+    let parts = GoodParts::read(vec!["good".into()], |_| Ok(belt.good_part(0))).unwrap();
     let bank = teach_bank(&model, &options, &parts, &|_, _, _| ()).unwrap();
     Ok(Inspector::assemble(Extractor::new(&model, &options.recipe, None).unwrap(), bank, None, threshold).unwrap())
 }
@@ -123,7 +130,11 @@ struct Line {
     on_fault: OnFault,
     mode: Mode,
     delay: Duration,
+    pulse: Duration,
+    refused: (Role, bool),
     refusals: usize,
+    /// A judge that replaces the first after so long.
+    replacement: Option<(Duration, Judge)>,
 }
 
 impl Line {
@@ -136,7 +147,10 @@ impl Line {
             on_fault: OnFault::Reject,
             mode: Mode::Eject,
             delay: Duration::from_secs(2),
+            pulse: PULSE,
+            refused: (Role::Ready, true),
             refusals: 0,
+            replacement: None,
         }
     }
 
@@ -144,18 +158,27 @@ impl Line {
         let (moves, reopened) = (Moves::default(), Arc::default());
         let station = Station {
             source: Box::new(Scripted { steps: self.steps.into(), reopened: Arc::clone(&reopened) }),
-            timeout: Duration::from_millis(100),
+            timeout: TIMEOUT,
             trigger: self.trigger,
             presence: self.presence,
             judge: self.judge,
             on_fault: self.on_fault,
-            schedule: Schedule::new(self.mode, self.delay, PULSE),
-            outputs: Box::new(Recorded { moves: moves.clone(), refusals: self.refusals }),
+            schedule: Schedule::new(self.mode, self.delay, self.pulse),
+            outputs: Box::new(Recorded { moves: moves.clone(), refused: self.refused, refusals: self.refusals }),
             clock: Arc::new(MonotonicClock),
             observer_backlog: 1000,
         };
         let mut outcomes = Vec::new();
-        let summary = run(station, |_| (), |outcome| outcomes.push(outcome));
+        let (replacement, on_fault) = (self.replacement, self.on_fault);
+        let with_control = |control: Control| {
+            if let Some((after, judge)) = replacement {
+                std::thread::spawn(move || {
+                    std::thread::sleep(after);
+                    control.replace_judge(judge, on_fault);
+                });
+            }
+        };
+        let summary = run(station, with_control, |outcome| outcomes.push(outcome));
         let moves = moves.lock().unwrap().clone();
         assert_eq!(summary.parts(), outcomes.len() as u64);
         for role in [Role::Reject, Role::Ready] {
@@ -206,22 +229,46 @@ fn a_damaged_frame_is_a_part_without_a_decision_and_the_next_one_is_judged() {
     assert_eq!(run.outcomes[0].verdict, Verdict::NoDecision(NoDecision::BadFrame("half a JPEG".into())));
 }
 
+/// The moves of the ready line, in order.
+fn ready(run: &Run) -> Vec<bool> {
+    run.moves.iter().filter(|(role, _, _)| *role == Role::Ready).map(|(_, active, _)| *active).collect()
+}
+
 #[test]
-fn a_lost_camera_is_opened_again_and_its_ticks_are_rejected_meanwhile() {
+fn a_lost_camera_is_opened_again_though_it_wakes_slowly_and_its_ticks_are_rejected_meanwhile() {
     let lost = Step::Fail(SourceError::Disconnected("unplugged".into()));
     let interval = Duration::from_millis(50);
-    let line =
-        Line { trigger: TriggerSettings::FreeRunning { interval }, ..Line::of(vec![frame(), lost, frame(), frame()]) };
-    let run = line.run();
+    // After it is opened again the camera needs six ticks for its first frame.
+    let slow = Step::Slow(Duration::from_millis(300), common::belt(32).good_part(1));
+    let steps = vec![frame(), lost, slow, frame()];
+    let run = Line { trigger: TriggerSettings::FreeRunning { interval }, ..Line::of(steps) }.run();
     assert_eq!(run.reopened, 1);
     let unseen =
         run.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::NoDecision(NoDecision::NoFrame(_))));
     // Lost at one tick, opened again 250 ms later: about five ticks in between.
     assert!((2..=8).contains(&unseen.count()), "{:?}", run.verdicts());
     assert_eq!(run.summary.accepted, 3);
-    let ready: Vec<bool> =
-        run.moves.iter().filter(|(role, _, _)| *role == Role::Ready).map(|(_, active, _)| *active).collect();
-    assert!(ready.ends_with(&[true, false, true, false]), "ready goes while the camera is lost: {ready:?}");
+    assert!(run.summary.skipped >= 3, "the ticks that the slow camera swallowed are counted");
+    assert!(
+        ready(&run).ends_with(&[true, false, true, false]),
+        "ready goes while the camera is lost: {:?}",
+        ready(&run)
+    );
+}
+
+#[test]
+fn a_silent_camera_is_a_fault_and_the_part_of_its_tick_is_thrown_out_at_its_own_time() {
+    let silent = Step::Slow(Duration::from_secs(9), common::belt(32).good_part(1));
+    let delay = Duration::from_millis(200);
+    let trigger = TriggerSettings::FreeRunning { interval: Duration::from_millis(50) };
+    let run = Line { trigger, delay, ..Line::of(vec![silent, frame()]) }.run();
+    let unseen =
+        run.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::NoDecision(NoDecision::NoFrame(_))));
+    // The source is silent for 400 ms, eight ticks, and none of their parts is forgotten.
+    assert!(unseen.count() >= 7, "{:?}", run.verdicts());
+    let first = run.moves.iter().find(|(role, active, _)| *role == Role::Reject && *active).expect("it is rejected");
+    let due = run.outcomes[0].part.triggered + delay;
+    assert!(first.2.since(due) < Duration::from_millis(100), "although the verdict came 200 ms after the part was due");
 }
 
 #[test]
@@ -232,12 +279,43 @@ fn a_verdict_that_comes_too_late_does_not_save_the_part() {
 }
 
 #[test]
-fn on_fault_stop_releases_ready_until_the_end() {
-    let bad = Step::Fail(SourceError::BadFrame("half a JPEG".into()));
-    let run = Line { on_fault: OnFault::Stop, ..Line::of(vec![frame(), bad, frame(), frame()]) }.run();
-    let after: Vec<_> =
-        run.moves.iter().filter(|(role, _, _)| *role == Role::Ready).map(|(_, active, _)| *active).collect();
-    assert_eq!(after.iter().filter(|active| **active).count(), 1, "ready never comes back: {after:?}");
+fn on_fault_stop_releases_ready_at_once_and_until_a_reload() {
+    let bad = || Step::Fail(SourceError::BadFrame("half a JPEG".into()));
+    let slow = || Step::Slow(Duration::from_millis(300), common::belt(32).good_part(2));
+    let line = || Line { on_fault: OnFault::Stop, ..Line::of(vec![frame(), bad(), slow(), slow(), frame()]) };
+    let run = line().run();
+    assert_eq!(ready(&run).iter().filter(|active| **active).count(), 1, "ready never comes back: {:?}", ready(&run));
+    let released = run.moves.iter().rfind(|(role, active, _)| *role == Role::Ready && !*active).unwrap().2;
+    assert!(released < run.outcomes[3].decided, "it falls at the fault, not at the end");
+    // The reload comes in the middle of a pause, and does not wait for the next part.
+    let run = Line { replacement: Some((Duration::from_millis(450), judge(f32::INFINITY))), ..line() }.run();
+    assert!(ready(&run).ends_with(&[true, false, true, false]), "{:?}", ready(&run));
+}
+
+#[test]
+fn an_inspector_that_panics_costs_its_part_the_decision_and_nothing_else() {
+    let model = Model::built_in();
+    let mut options = Options::for_model(&model);
+    options.recipe.input_px = [32, 32];
+    let extractor = Extractor::new(&model, &options.recipe, None).unwrap();
+    let bank = Embeddings::new(extractor.width(), vec![0.0; extractor.width()], false);
+    // A whitening of three numbers is no matrix; only a bug could bring one here.
+    let broken = Inspector::assemble(extractor, bank, Some(vec![0.0; 3]), 1.0).unwrap();
+    let delay = Duration::from_millis(200);
+    let run = Line { judge: Ok(broken), delay, ..Line::of(vec![frame(), frame()]) }.run();
+    assert_eq!(run.verdicts(), ["no-decision"; 2]);
+    assert!(run.reject_pulses() >= 1);
+}
+
+#[test]
+fn a_reject_line_that_cannot_be_set_makes_the_station_not_ready_until_it_can() {
+    let (delay, pulse) = (Duration::from_millis(100), Duration::from_millis(400));
+    let slow = Step::Slow(Duration::from_millis(350), common::belt(32).good_part(2));
+    let refused = (Role::Reject, true);
+    let line = Line { judge: judge(-1.0), delay, pulse, refused, refusals: 3, ..Line::of(vec![frame(), slow]) };
+    let run = line.run();
+    assert!(ready(&run).ends_with(&[true, false, true, false]), "{:?}", ready(&run));
+    assert!(run.reject_pulses() >= 1, "it is tried again within the pulse");
 }
 
 #[test]
@@ -271,7 +349,7 @@ fn a_thread_that_panics_ends_the_run_with_the_lines_released_instead_of_hanging(
         judge: judge(f32::INFINITY),
         on_fault: OnFault::Reject,
         schedule: Schedule::new(Mode::Eject, Duration::from_millis(300), PULSE),
-        outputs: Box::new(Recorded { moves: moves.clone(), refusals: 0 }),
+        outputs: Box::new(Recorded { moves: moves.clone(), refused: (Role::Ready, true), refusals: 0 }),
         clock: Arc::new(MonotonicClock),
         observer_backlog: 10,
     };

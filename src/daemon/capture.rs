@@ -53,36 +53,42 @@ impl<'a> Capture<'a> {
 
     /// Takes parts until the source is exhausted, the line is told to stop, or the inspector is gone.
     pub fn run(mut self, idle: &Receiver<()>, jobs: &SyncSender<Job>) {
+        let _gone = self.take_parts(&mut ToInspector { idle, jobs, is_idle: false });
+    }
+
+    fn take_parts(&mut self, inspector: &mut ToInspector) -> Result<(), Gone> {
         let mut tick = self.clock.now();
-        let mut inspector_is_idle = false;
-        while !self.shared.stopping() {
+        loop {
             self.sleep_until(tick);
-            if !inspector_is_idle {
-                let waited = match self.trigger {
-                    TriggerSettings::EveryFrame { .. } => idle.recv().map_err(|_| TryRecvError::Disconnected),
-                    TriggerSettings::FreeRunning { .. } => idle.try_recv(),
-                };
-                if waited == Err(TryRecvError::Disconnected) {
-                    return;
-                }
-                inspector_is_idle = waited.is_ok();
+            if self.shared.stopping() {
+                return Ok(());
             }
-            if inspector_is_idle {
+            let looking = match self.trigger {
+                TriggerSettings::EveryFrame { .. } => inspector.wait_until_idle().map(|()| true)?,
+                TriggerSettings::FreeRunning { .. } => inspector.is_idle()?,
+            };
+            if looking {
                 match self.look(self.clock.now()) {
-                    Look::Part(job) => {
-                        self.shared.arm(job.part);
-                        if jobs.send(job).is_err() {
-                            return;
-                        }
-                        inspector_is_idle = false;
-                    }
+                    Look::Part(job) => inspector.give(job)?,
                     Look::Nothing => {}
-                    Look::End => return,
+                    Look::End => return Ok(()),
                 }
-            } else {
-                self.shared.skipped.fetch_add(1, Ordering::Relaxed);
             }
-            tick = next_tick(tick, self.interval(), self.clock.now());
+            let (next, missed) = next_tick(tick, self.interval(), self.clock.now());
+            if let TriggerSettings::FreeRunning { interval } = self.trigger {
+                if self.lost.is_some() {
+                    // The source kept silent over these ticks, and their parts went by unseen.
+                    for late in 1..=missed {
+                        let part = self.arm(tick + interval * late as u32);
+                        inspector
+                            .give(Job { part, frame: Err(NoDecision::NoFrame("the source was silent".into())) })?;
+                    }
+                } else {
+                    let skipped = missed + u64::from(!looking);
+                    self.shared.skipped.fetch_add(skipped, Ordering::Relaxed);
+                }
+            }
+            tick = next;
         }
     }
 
@@ -91,69 +97,84 @@ impl<'a> Capture<'a> {
         interval
     }
 
-    /// Asks the source once.
+    /// Asks the source once. A free-running tick is armed before: whatever keeps the frame away, its part is rejected.
     fn look(&mut self, now: Timestamp) -> Look {
+        let armed = matches!(self.trigger, TriggerSettings::FreeRunning { .. }).then(|| self.arm(now));
         if let Some(lost) = &self.lost
             && lost.reopen
         {
             if now < lost.retry {
                 let retry = lost.retry;
-                return self.without_frame(now, retry, "the source is lost".to_owned());
+                return self.without_frame(armed, retry, "the source is lost".to_owned());
             }
             if let Err(error) = self.source.reopen() {
-                return self.lose(now, &error);
+                return self.lose(armed, &error);
             }
         }
-        // A silent source must not hold up the ticks, each of which is a part that nobody sees.
-        let timeout = match &self.lost {
-            Some(_) if !self.interval().is_zero() => self.timeout.min(self.interval()),
-            _ => self.timeout,
-        };
-        match self.source.grab(now, timeout) {
+        match self.source.grab(now, self.timeout) {
             Ok(frame) => {
-                self.found(now);
-                self.frame(frame)
+                self.found();
+                self.frame(armed, frame)
             }
-            Err(SourceError::Exhausted) => Look::End,
+            Err(SourceError::Exhausted) => {
+                self.cancel(armed);
+                Look::End
+            }
             Err(SourceError::BadFrame(why)) => {
-                self.found(now);
-                self.part(now, Err(NoDecision::BadFrame(why)))
+                self.found();
+                let part = armed.unwrap_or_else(|| self.arm(now));
+                Look::Part(Job { part, frame: Err(NoDecision::BadFrame(why)) })
             }
-            Err(error @ (SourceError::Timeout(_) | SourceError::Disconnected(_))) => self.lose(now, &error),
+            Err(error) => self.lose(armed, &error),
         }
     }
 
-    fn frame(&mut self, frame: Frame) -> Look {
-        match self.presence.as_mut().map(|gate| gate.sees_part(&frame)) {
-            Some(Ok(false)) => {
-                self.shared.empty.fetch_add(1, Ordering::Relaxed);
-                Look::Nothing
-            }
-            // A frame that the gate cannot look at is a part: only an empty belt may pass unseen.
-            Some(Err(error)) => self.part(frame.captured, Err(NoDecision::BadFrame(error.to_string()))),
-            Some(Ok(true)) | None => self.part(frame.captured, Ok(frame)),
+    fn frame(&mut self, armed: Option<Part>, frame: Frame) -> Look {
+        let seen = self.presence.as_mut().map(|gate| gate.sees_part(&frame));
+        if let Some(Ok(false)) = seen {
+            self.shared.empty.fetch_add(1, Ordering::Relaxed);
+            self.cancel(armed);
+            return Look::Nothing;
         }
+        let part = armed.unwrap_or_else(|| self.arm(frame.captured));
+        // A frame that the gate cannot look at is a part: only an empty belt may pass unseen.
+        let frame = match seen {
+            Some(Err(error)) => Err(NoDecision::BadFrame(error.to_string())),
+            _ => Ok(frame),
+        };
+        Look::Part(Job { part, frame })
     }
 
     /// A tick without a frame is a part that nobody saw; where only frames make parts, it is none, and the thread rests
     /// until `retry`.
-    fn without_frame(&mut self, now: Timestamp, retry: Timestamp, why: String) -> Look {
-        match self.trigger {
-            TriggerSettings::FreeRunning { .. } => self.part(now, Err(NoDecision::NoFrame(why))),
-            TriggerSettings::EveryFrame { .. } => {
+    fn without_frame(&mut self, armed: Option<Part>, retry: Timestamp, why: String) -> Look {
+        match armed {
+            Some(part) => Look::Part(Job { part, frame: Err(NoDecision::NoFrame(why)) }),
+            None => {
                 self.sleep_until(retry);
                 Look::Nothing
             }
         }
     }
 
-    fn part(&mut self, triggered: Timestamp, frame: Result<Frame, NoDecision>) -> Look {
+    fn arm(&mut self, triggered: Timestamp) -> Part {
         self.parts += 1;
-        Look::Part(Job { part: Part { id: TriggerId(self.parts), triggered }, frame })
+        let part = Part { id: TriggerId(self.parts), triggered };
+        self.shared.arm(part);
+        part
+    }
+
+    /// Takes back a tick at which there was no part; its number goes to the next one.
+    fn cancel(&mut self, armed: Option<Part>) {
+        if let Some(part) = armed {
+            self.shared.cancel(part);
+            self.parts -= 1;
+        }
     }
 
     /// Notes that no frame came. A source that is silent twice in a row is opened again too.
-    fn lose(&mut self, now: Timestamp, error: &SourceError) -> Look {
+    fn lose(&mut self, armed: Option<Part>, error: &SourceError) -> Look {
+        let now = self.clock.now();
         let again = self.lost.take();
         let pause = again.as_ref().map_or(FIRST_RETRY, |lost| (2 * lost.pause).min(LAST_RETRY));
         match &again {
@@ -161,16 +182,16 @@ impl<'a> Capture<'a> {
             Some(_) => log::warn!("still no frames: {error}; next try in {:.1} s", pause.as_secs_f32()),
         }
         let since = again.as_ref().map_or(now, |lost| lost.since);
-        let reopen = again.is_some() || matches!(error, SourceError::Disconnected(_));
-        let retry = self.clock.now() + pause;
+        let reopen = again.is_some() || !matches!(error, SourceError::Timeout(_));
+        let retry = now + pause;
         self.lost = Some(Lost { since, retry, pause, reopen });
         self.shared.report(|health| health.source_lost = true);
-        self.without_frame(now, retry, error.to_string())
+        self.without_frame(armed, retry, error.to_string())
     }
 
-    fn found(&mut self, now: Timestamp) {
+    fn found(&mut self) {
         if let Some(lost) = self.lost.take() {
-            let gone = now.since(lost.since).as_secs_f32();
+            let gone = self.clock.now().since(lost.since).as_secs_f32();
             log::info!("frames are back after {gone:.1} s: {}", self.source.describe());
             self.shared.report(|health| health.source_lost = false);
         }
@@ -188,6 +209,45 @@ impl<'a> Capture<'a> {
     }
 }
 
+/// The way to the inspector, who takes one part at a time.
+struct ToInspector<'a> {
+    idle: &'a Receiver<()>,
+    jobs: &'a SyncSender<Job>,
+    /// Whether the inspector said that it is idle and was given nothing since.
+    is_idle: bool,
+}
+
+/// The inspector is gone, and so is the run.
+struct Gone;
+
+impl ToInspector<'_> {
+    fn is_idle(&mut self) -> Result<bool, Gone> {
+        if !self.is_idle {
+            self.is_idle = match self.idle.try_recv() {
+                Ok(()) => true,
+                Err(TryRecvError::Empty) => false,
+                Err(TryRecvError::Disconnected) => return Err(Gone),
+            };
+        }
+        Ok(self.is_idle)
+    }
+
+    fn wait_until_idle(&mut self) -> Result<(), Gone> {
+        if !self.is_idle {
+            self.idle.recv().map_err(|_| Gone)?;
+            self.is_idle = true;
+        }
+        Ok(())
+    }
+
+    /// Hands over a part, when the inspector is idle.
+    fn give(&mut self, job: Job) -> Result<(), Gone> {
+        self.wait_until_idle()?;
+        self.is_idle = false;
+        self.jobs.send(job).map_err(|_| Gone)
+    }
+}
+
 /// What asking the source gave.
 enum Look {
     Part(Job),
@@ -197,13 +257,14 @@ enum Look {
     End,
 }
 
-/// The next moment on the beat of `interval` that is not past; the next one whatever happens, if it is zero.
-fn next_tick(tick: Timestamp, interval: Duration, now: Timestamp) -> Timestamp {
+/// The next moment on the beat of `interval` that is not past, and how many beats were missed before it; the moment
+/// itself if there is no beat.
+fn next_tick(tick: Timestamp, interval: Duration, now: Timestamp) -> (Timestamp, u64) {
     if interval.is_zero() {
-        return now;
+        return (now, 0);
     }
-    let behind = now.since(tick).as_nanos() / interval.as_nanos();
-    Timestamp(tick.0 + (interval.as_nanos() * (behind + 1)) as u64)
+    let missed = (now.since(tick).as_nanos() / interval.as_nanos()) as u64;
+    (tick + interval + Duration::from_nanos(missed * interval.as_nanos() as u64), missed)
 }
 
 #[cfg(test)]
@@ -211,11 +272,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_late_tick_keeps_the_beat() {
+    fn a_late_tick_keeps_the_beat_and_counts_what_it_missed() {
         let interval = Duration::from_nanos(100);
-        for (now, next) in [(0, 100), (99, 100), (100, 200), (250, 300)] {
-            assert_eq!(next_tick(Timestamp(0), interval, Timestamp(now)), Timestamp(next), "at {now}");
+        for (now, next, missed) in [(0, 100, 0), (99, 100, 0), (100, 200, 1), (250, 300, 2)] {
+            assert_eq!(next_tick(Timestamp(0), interval, Timestamp(now)), (Timestamp(next), missed), "at {now}");
         }
-        assert_eq!(next_tick(Timestamp(0), Duration::ZERO, Timestamp(7)), Timestamp(7));
+        assert_eq!(next_tick(Timestamp(0), Duration::ZERO, Timestamp(7)), (Timestamp(7), 0));
     }
 }

@@ -83,7 +83,14 @@ fn finish(settings: &Settings, mut ready: Ready) -> Result<Ready, JudgeError> {
         && taught != Some(configured)
     {
         let taught = taught.map_or("the whole frame".to_owned(), |roi| roi.to_string());
-        return Err(JudgeError::OtherRoi { configured, file: file(), taught });
+        let error = JudgeError::OtherRoi { configured, file: file(), taught };
+        return Err(match &ready.fell_back {
+            // Nobody configured this generation, so it is not the configuration that is wrong.
+            Some(fell_back) => {
+                ProfileError::NoneFits { because: format!("{}; {error}", fell_back.because), tried: 1 }.into()
+            }
+            None => error,
+        });
     }
     if let Some(ManualThreshold { value, fingerprint }) = &settings.threshold {
         let found = ready.profile.fingerprint();

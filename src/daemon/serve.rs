@@ -12,13 +12,12 @@ use super::presence::PresenceGate;
 use super::{Control, Station, Summary};
 use crate::clock::{Clock, MonotonicClock};
 use crate::config::{self, LineBackend, LineMode, PresenceSettings, Settings, SourceSettings};
-use crate::frame::Frame;
 use crate::inspect::short;
 use crate::line::LineOutputs;
 use crate::line::dry_run::DryRun;
 use crate::line::schedule::{Mode, Schedule};
 use crate::observe::journal;
-use crate::source::decode::decode_file;
+use crate::source::decode::read_frame;
 use crate::source::folder::FolderSource;
 use crate::source::simulated::{BeltSettings, SimulatedSource};
 use crate::source::v4l2::{Camera, CameraSettings};
@@ -36,6 +35,8 @@ const OBSERVER_BACKLOG: usize = 32;
 /// or every part is held as rejected, and the journal says FAULT.
 pub fn serve(config: &Path) -> anyhow::Result<Summary> {
     let settings = config::load(config)?;
+    // From here on a signal waits until there is someone to obey it.
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     journal::start(settings.log.level, settings.log.target)?;
     log::info!("rejectd {} starts with {}", env!("CARGO_PKG_VERSION"), config.display());
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock);
@@ -66,7 +67,6 @@ pub fn serve(config: &Path) -> anyhow::Result<Summary> {
         clock,
         observer_backlog: OBSERVER_BACKLOG,
     };
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     let listening = Listening(signals.handle());
     let summary = std::thread::scope(|scope| {
         let listen = |control: Control| {
@@ -202,17 +202,20 @@ pub fn open_outputs(settings: &Settings) -> Box<dyn LineOutputs> {
     }
 }
 
+/// A presence gate that cannot work as it is configured.
+#[derive(Debug, thiserror::Error)]
+#[error("[presence] {0}")]
+pub struct PresenceError(String);
+
 /// Makes the presence gate, with the picture of the empty belt if there is one.
-/// # Errors  The picture cannot be read, or the region is not inside it.
-pub fn open_presence(settings: &PresenceSettings) -> anyhow::Result<PresenceGate> {
-    let background = match &settings.background {
-        Some(path) => {
-            let picture = decode_file(path)?;
-            Some(Frame::new(picture.width, picture.height, picture.rgb, Default::default(), 0)?)
-        }
-        None => None,
+/// # Errors  `PresenceError`: the picture cannot be read, or the region is not inside it.
+pub fn open_presence(settings: &PresenceSettings) -> Result<PresenceGate, PresenceError> {
+    let Some(path) = &settings.background else {
+        return Ok(PresenceGate::new(settings.roi, settings.min_change, None).expect("there is no picture to leave"));
     };
-    Ok(PresenceGate::new(settings.roi, settings.min_change, background.as_ref())?)
+    let background = read_frame(path).map_err(|e| PresenceError(format!("background: {e}")))?;
+    PresenceGate::new(settings.roi, settings.min_change, Some(&background))
+        .map_err(|e| PresenceError(format!("background {}: {e}", path.display())))
 }
 
 fn schedule(settings: &Settings) -> Schedule {

@@ -51,6 +51,11 @@ impl Schedule {
         self.in_flight.insert(place, InFlight { id: part.id, due, accepted: false });
     }
 
+    /// Takes back a part that was none: the belt was empty.
+    pub fn cancel(&mut self, part: Part) {
+        self.in_flight.retain(|other| other.id != part.id);
+    }
+
     /// Takes in the verdict of a part, and returns the one that holds: an Accept at or after the part's due time comes
     /// too late.
     pub fn decide(&mut self, part: Part, verdict: Verdict, now: Timestamp) -> Verdict {
@@ -75,12 +80,16 @@ impl Schedule {
 
     /// Whether the line is active at `now`; lets go of the parts whose time has come.
     ///
-    /// A pulse begins when its part is due or, if the caller comes later, when it comes; it always lasts its full time.
+    /// An ejecting pulse lasts its full time, and begins when its part is due or, if the caller comes later, when it
+    /// comes. A passing pulse never outlasts its part's time, and ends at once when a part is due that must not pass.
     pub fn advance(&mut self, now: Timestamp) -> bool {
         while let Some(part) = self.in_flight.pop_front_if(|part| part.due <= now) {
-            if part.accepted == (self.mode == Mode::Pass) {
-                self.active_until = self.active_until.max(Some(now + self.pulse));
-            }
+            self.active_until = match (self.mode, part.accepted) {
+                (Mode::Eject, false) => self.active_until.max(Some(now + self.pulse)),
+                (Mode::Eject, true) => self.active_until,
+                (Mode::Pass, false) => None,
+                (Mode::Pass, true) => Some(part.due + self.pulse),
+            };
         }
         if self.active_until.is_some_and(|end| end <= now) {
             self.active_until = None;
@@ -163,6 +172,32 @@ mod tests {
         schedule.decide(part(2, 2000), Verdict::Accept, at(2040));
         schedule.decide(part(3, 3000), Verdict::NoDecision(NoDecision::ShuttingDown), at(3040));
         assert_eq!(pulses(&mut schedule), [(2500, 2550)]);
+    }
+
+    #[test]
+    fn in_pass_mode_a_bad_part_close_behind_a_good_one_closes_the_gate() {
+        let mut schedule = Schedule::new(Mode::Pass, DELAY, PULSE);
+        schedule.arm(part(1, 0));
+        schedule.arm(part(2, 30));
+        schedule.decide(part(1, 0), Verdict::Accept, at(40));
+        schedule.decide(part(2, 30), Verdict::Reject, at(70));
+        assert_eq!(pulses(&mut schedule), [(500, 530)]);
+    }
+
+    #[test]
+    fn in_pass_mode_a_gate_that_is_served_late_does_not_open_for_the_next_part() {
+        let mut schedule = Schedule::new(Mode::Pass, DELAY, PULSE);
+        schedule.arm(part(1, 0));
+        schedule.decide(part(1, 0), Verdict::Accept, at(40));
+        assert!(!schedule.advance(at(560)));
+    }
+
+    #[test]
+    fn a_tick_without_a_part_is_taken_back() {
+        let mut schedule = Schedule::new(Mode::Eject, DELAY, PULSE);
+        schedule.arm(part(1, 0));
+        schedule.cancel(part(1, 0));
+        assert!(schedule.is_idle());
     }
 
     #[test]

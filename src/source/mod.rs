@@ -42,6 +42,9 @@ pub enum SourceError {
     /// The device is gone or was never there.
     #[error("{0}")]
     Disconnected(String),
+    /// The device is there, but cannot be set to what the configuration asks for.
+    #[error("{0}")]
+    Unfit(String),
     /// The source has no more frames and never will: the end of a folder or of a simulated run.
     #[error("the source has no more frames")]
     Exhausted,

@@ -231,7 +231,7 @@ fn open_device(path: &Path) -> Result<(Device, Capabilities), SourceError> {
 /// Opens, sets, reads back, starts. Returns the running stream and one line that describes it.
 fn start(settings: &CameraSettings) -> Result<(Running, String), SourceError> {
     let path = &settings.device;
-    let refused = |reason: String| SourceError::Disconnected(format!("{}: {reason}", path.display()));
+    let refused = |reason: String| SourceError::Unfit(format!("{}: {reason}", path.display()));
     let (device, capabilities) = open_device(path)?;
     let offered = contained(path, "listing its formats", || offered_formats(&device))?;
     let size = (settings.width_px, settings.height_px);
