@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::frame::Frame;
+use crate::inspect::card::hex;
 use crate::inspect::embedding::Embeddings;
 use crate::inspect::recipe::{Distance, Granularity, Head, Recipe, ScoreRule};
 
@@ -84,10 +85,9 @@ pub struct Profile {
     /// Present if the recipe's head is `pca`.
     pub head: Option<Projection>,
     /// Present if the recipe's distance is `mahalanobis`: the inverse Cholesky factor of the shrunk covariance, (D, D),
-    /// row by row, and no mean (the bank's one row holds it).
+    /// row by row. The bank's one row is the mean.
     pub whitening: Option<Vec<f32>>,
-    /// A picture that was not used for the bank, before crop and resize; `about.probe_score` is its score. Only its
-    /// size and pixels are saved: it comes back as sequence 0, captured at 0.
+    /// A good part with a line drawn on it, before crop and resize; `about.probe_score` is its score.
     pub probe: Frame,
 }
 
@@ -116,7 +116,9 @@ pub struct About {
     pub backbone: BackboneId,
     pub recipe: Recipe,
     pub threshold: Threshold,
-    /// The score of each calibration part, in the order of their names.
+    /// The first 16 hexadecimal digits of the SHA-256 of every picture that was taught, so that none counts twice.
+    pub taught: Vec<String>,
+    /// The score of each calibration part; those that were added later stand last.
     pub calibration: Vec<CalibrationScore>,
     /// How many parts the bank was taught from.
     pub bank_parts: usize,
@@ -193,7 +195,7 @@ impl Profile {
         if let Some(whitening) = &self.whitening {
             add(&format::little_endian(whitening));
         }
-        format::hexadecimal(&hash.finalize())[..16].to_string()
+        hex(&hash.finalize())[..16].to_string()
     }
 
     /// What a profile holds, for people: a title and one line for each subject.

@@ -22,7 +22,7 @@ fn of_200_thresholds_from_59_parts_at_least_95_in_100_keep_the_bound_of_5_percen
     options.recipe.input_px = [64, 64];
     options.bank_rows = 200;
     let names = (0..60).map(|part| part.to_string()).collect();
-    let parts = GoodParts { names, load: &|part| Ok(belt.good_part(part as u64)) };
+    let parts = GoodParts::read(names, |part| Ok(belt.good_part(part as u64))).unwrap();
     let profile = teach(&model, &options, &parts, &|_, _, _| ()).unwrap();
     let mut inspector = Inspector::new(&model, &profile).unwrap();
     // Parts that neither the bank nor any choice ever saw.

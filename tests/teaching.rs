@@ -27,7 +27,7 @@ fn names(count: u64) -> Vec<String> {
 }
 
 fn taught(model: &Model, options: &Options, belt: &Belt, count: u64) -> Profile {
-    let parts = GoodParts { names: names(count), load: &|part| Ok(belt.good_part(part as u64)) };
+    let parts = GoodParts::read(names(count), |part| Ok(belt.good_part(part as u64))).unwrap();
     teach(model, options, &parts, &|_, _, _| ()).unwrap()
 }
 
@@ -101,7 +101,11 @@ fn sixty_parts_are_split_and_calibration_parts_never_reach_the_bank() {
     let belt = common::belt(64);
     let mut options = options(&model);
     options.recipe.input_px = [64, 64];
+    // A bank of every patch: a calibration part that was in it would score 0.
+    options.bank_rows = 100_000;
     let profile = taught(&model, &options, &belt, 60);
+    assert_eq!(profile.bank.len(), 40 * 64);
+    assert!(profile.about.calibration.iter().all(|calibration| calibration.score > 1e-3));
     let about = &profile.about;
     assert_eq!((about.calibration.len(), about.bank_parts), (20, 40));
     assert!(matches!(about.threshold.promise, Promise::Bound { parts: 20, rank: 20, .. }));
@@ -126,7 +130,7 @@ fn an_input_that_is_in_the_bank_scores_nearly_zero_and_loads_are_counted() {
         loads.fetch_add(1, Ordering::Relaxed);
         Ok(belt.good_part(part as u64))
     };
-    let profile = teach(&model, &options, &GoodParts { names: names(12), load: &load }, &|_, _, _| ()).unwrap();
+    let profile = teach(&model, &options, &GoodParts::read(names(12), load).unwrap(), &|_, _, _| ()).unwrap();
     assert_eq!(profile.bank.len(), 12 * 64, "every patch of every part");
     let mut inspector = Inspector::new(&model, &profile).unwrap();
     assert!(score(&mut inspector, &belt.good_part(5)) < 1e-4);
@@ -148,9 +152,9 @@ fn added_parts_of_a_new_normal_are_accepted_afterwards_and_the_bound_is_declared
     let mut options = options(&model);
     options.recipe.input_px = [96, 96];
     let profile = taught(&model, &options, &belt, 60);
-    let parts = GoodParts { names: names(30), load: &|part| Ok(warm(&belt.good_part(500 + part as u64))) };
+    let parts = GoodParts::read(names(30), |part| Ok(warm(&belt.good_part(500 + part as u64)))).unwrap();
     let added = add(&model, &profile, &options, &parts, &|_, _, _| ()).unwrap();
-    assert!(added.rejected_before > 25, "{} of 30 were a new normal", added.rejected_before);
+    assert!(added.rejected_before.len() > 25, "{} of 30 were a new normal", added.rejected_before.len());
     assert!(matches!(added.profile.about.threshold.promise, Promise::Void { .. }));
     let mut inspector = Inspector::new(&model, &added.profile).unwrap();
     inspector.verify_probe(&added.profile).unwrap();
@@ -174,7 +178,7 @@ fn added_parts_of_the_same_normal_restate_the_bound_from_all_calibration_parts()
     let mut options = options(&model);
     options.recipe.input_px = [64, 64];
     let profile = taught(&model, &options, &belt, 60);
-    let parts = GoodParts { names: names(30), load: &|part| Ok(belt.good_part(700 + part as u64)) };
+    let parts = GoodParts::read(names(30), |part| Ok(belt.good_part(700 + part as u64))).unwrap();
     let added = add(&model, &profile, &options, &parts, &|_, _, _| ()).unwrap();
     assert!(
         matches!(added.profile.about.threshold.promise, Promise::Bound { parts: 30, .. }),
@@ -194,6 +198,44 @@ fn a_gaussian_cannot_be_added_to() {
     options.recipe.input_px = [64, 64];
     (options.recipe.distance, options.recipe.normalise) = (Distance::Mahalanobis, false);
     let profile = taught(&model, &options, &belt, 12);
-    let parts = GoodParts { names: names(5), load: &|part| Ok(belt.good_part(part as u64)) };
+    let parts = GoodParts::read(names(5), |part| Ok(belt.good_part(part as u64))).unwrap();
     assert!(matches!(add(&model, &profile, &options, &parts, &|_, _, _| ()), Err(TeachError::NotAddable)));
+}
+
+#[test]
+fn a_part_that_was_taught_before_is_not_added_again_and_one_given_twice_counts_once() {
+    let model = Model::built_in();
+    let belt = common::belt(64);
+    let mut options = options(&model);
+    options.recipe.input_px = [64, 64];
+    let profile = taught(&model, &options, &belt, 60);
+    // The folder has grown from 60 pictures to 75, one of the new ones twice.
+    let load = |part: usize| Ok(belt.good_part([0..60, 700..715, 714..715].into_iter().flatten().nth(part).unwrap()));
+    let grown = GoodParts::read(names(76), load).unwrap();
+    assert_eq!((grown.len(), grown.duplicates()), (75, ["075".to_owned()].as_slice()));
+    let new = grown.without(&profile.about.taught);
+    assert_eq!((new.len(), new.duplicates().len()), (15, 61));
+    assert_eq!(new.name(0), "060");
+    let added = add(&model, &profile, &options, &new, &|_, _, _| ()).unwrap();
+    assert!(matches!(added.profile.about.threshold.promise, Promise::Bound { parts: 25, .. }));
+    assert!(added.profile.about.calibration.iter().all(|calibration| calibration.score > 1e-4));
+    let nothing = GoodParts::read(names(60), |part| Ok(belt.good_part(part as u64))).unwrap();
+    let nothing = nothing.without(&profile.about.taught);
+    assert!(matches!(
+        add(&model, &profile, &options, &nothing, &|_, _, _| ()),
+        Err(TeachError::TooFewToAdd { found: 0 })
+    ));
+}
+
+#[test]
+fn a_bound_that_adding_cannot_give_is_refused() {
+    let model = Model::built_in();
+    let belt = common::belt(64);
+    let mut options = options(&model);
+    options.recipe.input_px = [64, 64];
+    let estimate = taught(&model, &options, &belt, 20);
+    options.max_false_rejects = Some(0.05);
+    let parts = GoodParts::read(names(10), |part| Ok(belt.good_part(700 + part as u64))).unwrap();
+    let error = add(&model, &estimate, &options, &parts, &|_, _, _| ()).unwrap_err().to_string();
+    assert!(error.contains("teach it anew from 177"), "{error}");
 }

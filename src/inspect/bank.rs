@@ -22,7 +22,7 @@ pub struct Bank {
 }
 
 impl Bank {
-    /// * `rows` — (M, D), M ≥ 1; for Mahalanobis already whitened, as the queries must be
+    /// * `rows` — (M, D), M ≥ 1; for Mahalanobis centred and whitened, as the queries must be
     pub fn new(rows: Embeddings, distance: Distance) -> Bank {
         let bias = match distance {
             Distance::Cosine => vec![0.0; rows.len()],

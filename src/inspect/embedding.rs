@@ -2,11 +2,15 @@
 //!
 //! One matrix type serves patches, whole pictures and the bank.
 
-use ndarray::{ArrayView2, linalg::general_mat_mul};
+use ndarray::linalg::general_mat_mul;
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 
 use super::backbone::TapOutput;
 use super::recipe::Granularity;
 use crate::profile::Projection;
+
+/// Rows that are projected together.
+const BLOCK: usize = 256;
 
 /// N rows of width D, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,12 +92,14 @@ impl Embeddings {
     pub fn project(&self, projection: &Projection) -> Embeddings {
         let width = projection.weight.len() / self.width;
         let weight = ArrayView2::from_shape((width, self.width), &projection.weight).expect("checked with the profile");
-        let mut centred = self.view().to_owned();
-        for mut row in centred.rows_mut() {
-            row.iter_mut().zip(&projection.mean).for_each(|(value, mean)| *value -= mean);
+        let mut projected = Array2::zeros((self.len(), width));
+        // Centred block by block: a copy of all rows would double what teaching needs.
+        for (rows, mut projected) in
+            self.view().axis_chunks_iter(Axis(0), BLOCK).zip(projected.axis_chunks_iter_mut(Axis(0), BLOCK))
+        {
+            let centred = &rows - &ArrayView1::from(&projection.mean);
+            general_mat_mul(1.0, &centred, &weight.t(), 0.0, &mut projected);
         }
-        let mut projected = ndarray::Array2::zeros((self.len(), width));
-        general_mat_mul(1.0, &centred, &weight.t(), 0.0, &mut projected);
         Embeddings { width, data: projected.into_raw_vec_and_offset().0, normalised: false }
     }
 }

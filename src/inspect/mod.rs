@@ -139,6 +139,7 @@ impl Inspector {
     }
 
     /// Puts an inspector together from its parts; teaching does so before there is a profile.
+    /// * `bank` — (M, D); for the Mahalanobis distance the mean alone
     /// * `whitening` — (D, D), for the Mahalanobis distance
     ///
     /// # Errors  `InspectError::Width` if the bank does not fit the embeddings.
@@ -151,7 +152,14 @@ impl Inspector {
         if bank.width() != extractor.width() {
             return Err(InspectError::Width { found: extractor.width(), expected: bank.width() });
         }
-        let whitening = whitening.map(|weight| Arc::new(Projection { mean: vec![0.0; bank.width()], weight }));
+        // ‖L⁻¹ (q − μ)‖: centred before it is whitened, for the difference of two whitened vectors would cancel.
+        let (whitening, bank) = match whitening {
+            Some(weight) => {
+                let (width, mean) = (bank.width(), bank.row(0).to_vec());
+                (Some(Arc::new(Projection { mean, weight })), Embeddings::new(width, vec![0.0; width], false))
+            }
+            None => (None, bank),
+        };
         let bank = Arc::new(Bank::new(bank, extractor.recipe.distance));
         Ok(Inspector { extractor, bank, whitening, threshold })
     }

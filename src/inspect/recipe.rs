@@ -58,7 +58,7 @@ pub enum Distance {
     /// ‖q − m‖ to the nearest bank row; needs embeddings that keep their length.
     Euclidean,
     /// √((q − μ)ᵀ Σ⁻¹ (q − μ)) to the mean of the good parts, Σ shrunk towards a sphere: the tensors
-    /// `whitening.weight` (D, D) and a bank of one row, the whitened mean.
+    /// `whitening.weight` (D, D) and a bank of one row, the mean.
     Mahalanobis,
 }
 

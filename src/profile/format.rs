@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::{About, FORMAT_VERSION, Profile, ProfileError, Projection};
 use crate::clock::Timestamp;
 use crate::frame::Frame;
+use crate::inspect::card::hex;
 use crate::inspect::embedding::Embeddings;
 use crate::inspect::recipe::Distance;
 
@@ -202,17 +203,13 @@ pub(super) fn little_endian(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// SHA-256 over `bytes` with zeros for the digits of the checksum; they must be there.
 pub(super) fn checksum(bytes: &[u8]) -> String {
     let mut hash = Sha256::new();
     hash.update(&bytes[..DIGITS.start]);
     hash.update([b'0'; DIGITS.end - DIGITS.start]);
     hash.update(&bytes[DIGITS.end..]);
-    hexadecimal(&hash.finalize())
+    hex(&hash.finalize())
 }
 
 /// # Errors  A clause that says what kind of damage it looks like.

@@ -34,6 +34,7 @@ pub(super) fn small() -> Profile {
                 value: 0.1,
                 promise: Promise::Bound { false_rejects: 0.05, confidence: 0.95, parts: 59, rank: 59 },
             },
+            taught: vec!["00112233445566ff".into()],
             calibration: vec![score("000.png", 0.07), score("a \"quoted\" – näme.png", 0.1)],
             bank_parts: 140,
             seed: u64::MAX,

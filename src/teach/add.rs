@@ -14,18 +14,22 @@ use crate::profile::Promise;
 #[derive(Clone, Debug)]
 pub struct Added {
     pub profile: Profile,
-    /// How many parts were added, and how many of them the profile would have rejected before.
+    /// How many parts were added.
     pub parts: usize,
-    pub rejected_before: usize,
+    /// The parts that the profile would have rejected before, the worst first: a new normal, or bad parts by mistake.
+    pub rejected_before: Vec<CalibrationScore>,
     pub new_rows: usize,
 }
 
 /// Adds good parts to `profile`: a third of them calibrates, the others may join the bank.
 ///
-/// The bank grows by at most as many rows for each part as it had for each part before, within `bank_bytes`; recipe
-/// and head stay. Of `options` the recipe, the PCA width and `bank_rows` are not used.
-/// # Errors  `TeachError`: no parts, a Mahalanobis profile, a profile of another backbone, a part that cannot be loaded
-/// or inspected, or a bound that the parts do not allow.
+/// * `parts` — without those that the profile was taught with; see [`GoodParts::without`]
+///
+/// The bank grows by at most as many rows for each part as it had for each part before, within `bank_bytes`; recipe and
+/// head stay, and so does a bound that was asked for, unless `options` ask for another. Of `options` the recipe, the PCA
+/// width and `bank_rows` are not used.
+/// # Errors  `TeachError`: too few parts, a Mahalanobis profile, a profile of another backbone, a part that cannot be
+/// loaded or inspected, or a bound that the parts do not allow.
 pub fn add(
     model: &Model,
     profile: &Profile,
@@ -37,44 +41,43 @@ pub fn add(
     if about.recipe.distance == Distance::Mahalanobis {
         return Err(TeachError::NotAddable);
     }
-    if parts.names.is_empty() {
-        return Err(TeachError::Recipe("there are no good parts to add".into()));
+    if parts.len() < MIN_PARTS {
+        return Err(TeachError::TooFewToAdd { found: parts.len() });
     }
     let before = Inspector::new(model, profile)?;
-    let options = &Options { recipe: about.recipe.clone(), ..options.clone() };
+    let options = &Options { recipe: about.recipe.clone(), bank_rows: profile.bank.len(), ..options.clone() };
     let extractor = Extractor::new(model, &options.recipe, profile.head.clone()).map_err(InspectError::from)?;
     let lesson = Lesson { extractor, options, parts, progress };
 
-    let mut order: Vec<usize> = (0..parts.names.len()).collect();
+    let mut order: Vec<usize> = (0..parts.len()).collect();
     let scores_before = lesson.scores(&before, &order)?;
-    let rejected_before = scores_before.iter().filter(|score| **score > about.threshold.value).count();
+    let mut rejected_before = lesson.named_scores(&order, &scores_before);
+    rejected_before.retain(|scored| scored.score > about.threshold.value);
+    rejected_before.sort_by(|a, b| b.score.total_cmp(&a.score));
     order.shuffle(&mut lesson.rng(0));
-    let joining = order.split_off(parts.names.len().div_ceil(3));
+    let joining = order.split_off(parts.len() / 3);
     let calibration = order;
 
     let mut bank = profile.bank.clone();
-    let mut new_rows = 0;
-    if !joining.is_empty() {
-        let candidates = lesson.embed_by(&lesson.extractor, &joining)?;
-        let share = profile.bank.len().div_ceil(about.bank_parts.max(1)) * joining.len();
-        let chosen = lesson.coreset(&candidates, Some(&bank), share, &|_| ());
-        new_rows = chosen.len();
-        bank.extend(&candidates.select(&chosen));
-    }
+    let candidates = lesson.embed_by(&lesson.extractor, &joining)?;
+    let share = profile.bank.len().div_ceil(about.bank_parts.max(1)) * joining.len();
+    let chosen = lesson.coreset(&candidates, Some(&bank), share, &|_| ());
+    bank.extend(&candidates.select(&chosen));
     let learned = Learned { head: profile.head.clone(), whitening: None, bank };
+
     let scores = lesson.scores(&lesson.inspector(&learned, f32::INFINITY)?, &calibration)?;
-    let score_of = |(&part, &score): (&usize, &f32)| CalibrationScore { part: parts.names[part].clone(), score };
     let mut all = about.calibration.clone();
-    all.extend(calibration.iter().zip(&scores).map(score_of));
-    let threshold = restated(about, &all, options.max_false_rejects, rejected_before, parts.names.len())?;
+    all.extend(lesson.named_scores(&calibration, &scores));
+    let threshold = restated(about, &all, options.max_false_rejects, rejected_before.len(), parts.len())?;
 
     let mut inspector = lesson.inspector(&learned, threshold.value)?;
     let expected_catch = lesson.expected_catch(&inspector, &calibration)?;
-    let probe_score = inspector.inspect(&profile.probe)?.score;
+    let probe_score = inspector.inspect(&profile.probe).map_err(TeachError::from)?.score;
     let about = About {
         made_by: made_by(),
         taught_at: now(),
         threshold,
+        taught: [&about.taught, parts.hashes()].concat(),
         calibration: all,
         bank_parts: about.bank_parts + joining.len(),
         probe_score,
@@ -82,7 +85,7 @@ pub fn add(
         ..about.clone()
     };
     let profile = Profile { about, bank: learned.bank, ..profile.clone() };
-    Ok(Added { profile, parts: parts.names.len(), rejected_before, new_rows })
+    Ok(Added { profile, parts: parts.len(), rejected_before, new_rows: chosen.len() })
 }
 
 /// The threshold over the old and new calibration scores, and what of the old promise still holds.
@@ -94,19 +97,26 @@ fn restated(
     added: usize,
 ) -> Result<Threshold, TeachError> {
     let scores: Vec<f32> = all.iter().map(|calibration| calibration.score).collect();
-    let threshold = match &about.threshold.promise {
-        Promise::Bound { false_rejects, .. } if calibrate::plausible(rejected_before, added, *false_rejects) => {
-            return Ok(calibrate::bounded(&scores, asked)?);
-        }
-        Promise::Bound { .. } | Promise::Void { .. } => calibrate::bounded(&scores, None)?,
-        Promise::Estimate { folds, .. } => return Ok(calibrate::estimated(&scores, *folds)?),
-    };
     let because = match &about.threshold.promise {
+        Promise::Bound { false_rejects, parts, rank, .. } => {
+            if calibrate::plausible(rejected_before, added, *false_rejects) {
+                // Below the largest score only a bound that was asked for puts the threshold.
+                let asked = asked.or((rank < parts).then_some(*false_rejects));
+                return Ok(calibrate::bounded(&scores, asked)?);
+            }
+            format!(
+                "{rejected_before} of {added} added good parts lay above the old threshold, more than its bound makes \
+                 plausible: they are a new normal; for a bound, teach anew from good parts in the proportions of the line"
+            )
+        }
+        Promise::Estimate { folds, .. } => match asked {
+            None => return Ok(calibrate::estimated(&scores, *folds)?),
+            Some(_) => "its threshold is an estimate".to_owned(),
+        },
         Promise::Void { because } => because.clone(),
-        _ => format!(
-            "{rejected_before} of {added} added good parts lay above the old threshold, more than its bound makes \
-             plausible: they are a new normal; for a bound, teach anew from good parts in the proportions of the line"
-        ),
     };
-    Ok(Threshold { value: threshold.value, promise: Promise::Void { because } })
+    if let Some(asked) = asked {
+        return Err(CalibrateError::NoBound { asked, why: because }.into());
+    }
+    Ok(Threshold { value: calibrate::bounded(&scores, None)?.value, promise: Promise::Void { because } })
 }

@@ -14,11 +14,18 @@ pub const CONFIDENCE: f64 = 0.95;
 pub enum CalibrateError {
     #[error(
         "a bound of {} % false rejects with 95 % confidence needs {needed} calibration parts, but there are {found}; \
-         give {more} more good parts (a third of them calibrate), or ask for {} % or more", percent(*.asked), percent(*.possible)
+         give {more} more good parts (a third of them calibrate), or leave out \
+         --max-false-rejects", percent(*.asked)
     )]
-    TooFew { asked: f64, needed: usize, found: usize, more: usize, possible: f64 },
+    TooFew { asked: f64, needed: usize, found: usize, more: usize },
     #[error("a bound on false rejects must lie above 0 and below 100 %, but {} % was asked for", percent(*.0))]
     Impossible(f64),
+    #[error(
+        "a bound of {} % false rejects was asked for, but the profile's parts allow none ({why}); teach it anew from {} \
+         or more good parts, or leave out --max-false-rejects",
+        percent(*.asked), 3 * parts_needed(*.asked)
+    )]
+    NoBound { asked: f64, why: String },
     #[error("there are no calibration scores; at least one good part must be left out of the bank")]
     NoScores,
     #[error("the score of a calibration part is not a number; the model is not usable with these parts")]
@@ -42,13 +49,7 @@ pub fn bounded(scores: &[f32], asked: Option<f64>) -> Result<Threshold, Calibrat
             let needed = parts_needed(asked);
             if parts < needed {
                 let more = 3 * (needed - parts);
-                return Err(CalibrateError::TooFew {
-                    asked,
-                    needed,
-                    found: parts,
-                    more,
-                    possible: smallest_bound(parts),
-                });
+                return Err(CalibrateError::TooFew { asked, needed, found: parts, more });
             }
             (smallest_rank(parts, asked), asked)
         }

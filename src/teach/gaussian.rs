@@ -1,9 +1,13 @@
 //! Second moments of the good parts: principal axes, and the Gaussian of the Mahalanobis distance.
 
-use nalgebra::{DMatrix, DVector, SymmetricEigen};
+use nalgebra::{Cholesky, DMatrix, DVector, SymmetricEigen};
+use ndarray::{ArrayView1, Axis};
 
 use crate::inspect::embedding::Embeddings;
 use crate::profile::Projection;
+
+/// Rows whose products are summed in f32.
+const BLOCK: usize = 1024;
 
 /// The mean (D,) and covariance (D, D) of the rows, with 1/N.
 fn moments(rows: &Embeddings) -> (DVector<f64>, DMatrix<f64>) {
@@ -12,16 +16,15 @@ fn moments(rows: &Embeddings) -> (DVector<f64>, DMatrix<f64>) {
     for row in rows.rows() {
         mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value) / count);
     }
-    let centred = {
-        let mean: Vec<f32> = mean.iter().map(|mean| *mean as f32).collect();
-        let mut rows = rows.view().to_owned();
-        rows.rows_mut()
-            .into_iter()
-            .for_each(|mut row| row.iter_mut().zip(&mean).for_each(|(value, mean)| *value -= mean));
-        rows
-    };
-    let products = centred.t().dot(&centred);
-    (mean, DMatrix::from_fn(width, width, |i, j| f64::from(products[[i, j]]) / count))
+    let mean_row: Vec<f32> = mean.iter().map(|mean| *mean as f32).collect();
+    let mut covariance = DMatrix::zeros(width, width);
+    // Products in f32 for speed, their sum over the blocks in f64, for there may be millions of rows.
+    for block in rows.view().axis_chunks_iter(Axis(0), BLOCK) {
+        let centred = &block - &ArrayView1::from(&mean_row);
+        let products = centred.t().dot(&centred);
+        covariance.iter_mut().zip(products.iter()).for_each(|(sum, product)| *sum += f64::from(*product) / count);
+    }
+    (mean, covariance)
 }
 
 /// The projection on the `width` principal axes of the rows, the widest first.
@@ -40,12 +43,12 @@ pub fn principal_axes(rows: &Embeddings, width: usize) -> Projection {
     Projection { mean: mean.iter().map(|v| *v as f32).collect(), weight: weight.collect() }
 }
 
-/// The Gaussian of the good parts, for √((q − μ)ᵀ Σ⁻¹ (q − μ)) = ‖L⁻¹ q − L⁻¹ μ‖ with Σ = L Lᵀ.
+/// The Gaussian of the good parts, for √((q − μ)ᵀ Σ⁻¹ (q − μ)) = ‖L⁻¹ (q − μ)‖ with Σ = L Lᵀ.
 pub struct Gaussian {
     /// L⁻¹, (D, D), row by row.
     pub whitening: Vec<f32>,
-    /// L⁻¹ μ, one row.
-    pub center: Embeddings,
+    /// μ, one row.
+    pub mean: Embeddings,
     /// How far Σ was shrunk, in [0, 1]; 1 leaves only its trace.
     pub shrinkage: f64,
 }
@@ -68,15 +71,18 @@ pub fn gaussian(rows: &Embeddings) -> Gaussian {
         / count;
     let error = (fourth - sample.norm_squared()).max(0.0) / count;
     let shrinkage = if dispersion > 0.0 { (error / dispersion).min(1.0) } else { 1.0 };
-    let floor = (shrinkage * scale).max(scale * 1e-6).max(1e-12);
-    let covariance = sample * (1.0 - shrinkage) + DMatrix::identity(width, width) * floor;
-    let factor = covariance.cholesky().expect("a covariance with a floor on its diagonal is positive definite");
+    let shrunk = sample * (1.0 - shrinkage) + DMatrix::identity(width, width) * (shrinkage * scale);
+    // Rounding may leave a direction without variance slightly below zero; the least floor that mends it is added.
+    let floors = std::iter::successors(Some((scale * 1e-7).max(1e-12)), |floor| Some(2.0 * floor));
+    let factor = floors
+        .filter_map(|floor| Cholesky::new(&shrunk + DMatrix::identity(width, width) * floor))
+        .next()
+        .expect("some floor makes a symmetric matrix positive definite");
     let inverse =
         factor.l().solve_lower_triangular(&DMatrix::identity(width, width)).expect("its diagonal is positive");
-    let center = (&inverse * &mean).iter().map(|v| *v as f32).collect();
     Gaussian {
         whitening: inverse.transpose().iter().map(|v| *v as f32).collect(),
-        center: Embeddings::new(width, center, false),
+        mean: Embeddings::new(width, mean.iter().map(|v| *v as f32).collect(), false),
         shrinkage,
     }
 }
@@ -107,8 +113,8 @@ mod tests {
         assert!(gaussian.shrinkage < 0.01);
         // Σ = [[4, 2], [2, 1.25]], Σ⁻¹ = [[1.25, −2], [−2, 4]]; for q − μ = (2, 0): √(4 · 1.25) = √5.
         let query = Embeddings::new(2, vec![7.0, 1.0], false);
-        let whitened = query.project(&Projection { mean: vec![0.0; 2], weight: gaussian.whitening });
-        let distance = crate::inspect::distance::euclidean(whitened.row(0), gaussian.center.row(0));
+        let whitened = query.project(&Projection { mean: gaussian.mean.row(0).to_vec(), weight: gaussian.whitening });
+        let distance = crate::inspect::distance::euclidean(whitened.row(0), &[0.0; 2]);
         assert!((distance - 5f32.sqrt()).abs() < 0.1, "{distance}");
     }
 

@@ -24,10 +24,12 @@ pub mod coreset;
 pub mod defects;
 pub mod gaussian;
 mod parallel;
+mod parts;
 
 use calibrate::CalibrateError;
 use defects::TRIED;
 use parallel::in_parallel;
+pub use parts::GoodParts;
 
 /// The fewest good parts that anything can be taught from.
 pub const MIN_PARTS: usize = 10;
@@ -48,7 +50,8 @@ pub struct Options {
     pub bank_bytes: usize,
     /// The largest fraction of good parts to be rejected; the smallest that the parts allow if absent.
     pub max_false_rejects: Option<f64>,
-    /// The most memory for the embeddings from which the bank is chosen; with more parts, fewer of each are looked at.
+    /// The most memory for the embeddings from which the bank is chosen; with more parts, fewer of each are looked at,
+    /// but all of each below [`SPLIT_FROM`] parts. Teaching as a whole takes about twice as much.
     pub candidate_bytes: usize,
     pub threads: usize,
     pub seed: u64,
@@ -85,12 +88,6 @@ impl Options {
     }
 }
 
-/// The good parts to teach from; frames are loaded when they are needed, more than once, from several threads.
-pub struct GoodParts<'a> {
-    pub names: Vec<String>,
-    pub load: &'a (dyn Fn(usize) -> Result<Frame, String> + Sync),
-}
-
 /// What teaching is doing, for the progress bar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -120,6 +117,11 @@ pub enum TeachError {
         "{found} good parts were given; at least {MIN_PARTS} are needed, and 177 or more for a bound of 5 % false rejects"
     )]
     TooFew { found: usize },
+    #[error(
+        "{found} new good parts were given; at least {MIN_PARTS} are needed to add to a profile, and pictures that it \
+         was taught with do not count"
+    )]
+    TooFewToAdd { found: usize },
     #[error("{0}")]
     Load(String),
     #[error("{part}: {source}")]
@@ -148,27 +150,17 @@ struct Learned {
 /// # Errors  `TeachError`: too few parts, a part that cannot be loaded or inspected, a recipe that does not fit the
 /// model, or a bound that the parts do not allow.
 pub fn teach(model: &Model, options: &Options, parts: &GoodParts, progress: Progress) -> Result<Profile, TeachError> {
-    let count = parts.names.len();
+    let count = parts.len();
     if count < MIN_PARTS {
         return Err(TeachError::TooFew { found: count });
     }
-    check(options)?;
-    let lesson = Lesson {
-        extractor: Extractor::new(model, &options.recipe, None).map_err(InspectError::from)?,
-        options,
-        parts,
-        progress,
-    };
+    check_bound(options, count)?;
+    let lesson = Lesson::new(model, options, parts, progress)?;
     let (calibration, bank) = lesson.split();
     let (learned, scores, threshold) = if calibration.is_empty() {
         let raw = lesson.embed(&bank)?;
         let scores = lesson.fold_scores(&raw, &bank)?;
         let threshold = calibrate::estimated(&scores, FOLDS)?;
-        if let Some(asked) = options.max_false_rejects {
-            let needed = calibrate::parts_needed(asked);
-            let possible = calibrate::smallest_bound(count);
-            return Err(CalibrateError::TooFew { asked, needed, found: 0, more: 3 * needed - count, possible }.into());
-        }
         (lesson.learn(raw, &lesson.bank_step()), scores, threshold)
     } else {
         let learned = lesson.learn(lesson.embed(&bank)?, &lesson.bank_step());
@@ -181,7 +173,6 @@ pub fn teach(model: &Model, options: &Options, parts: &GoodParts, progress: Prog
     let expected_catch = lesson.expected_catch(&inspector, judges)?;
     let probe = lesson.probe(judges[0])?;
     let probe_score = inspector.inspect(&probe)?.score;
-    let score_of = |(&part, &score): (&usize, &f32)| CalibrationScore { part: parts.names[part].clone(), score };
     let about = About {
         format_version: FORMAT_VERSION,
         made_by: made_by(),
@@ -191,7 +182,8 @@ pub fn teach(model: &Model, options: &Options, parts: &GoodParts, progress: Prog
         backbone: model.id(),
         recipe: options.recipe.clone(),
         threshold,
-        calibration: judges.iter().zip(&scores).map(score_of).collect(),
+        taught: parts.hashes().to_vec(),
+        calibration: lesson.named_scores(judges, &scores),
         bank_parts: bank.len(),
         seed: options.seed,
         probe_score,
@@ -208,24 +200,43 @@ pub fn teach_bank(
     parts: &GoodParts,
     progress: Progress,
 ) -> Result<Embeddings, TeachError> {
-    check(options)?;
     if options.recipe.head != Head::Identity || options.recipe.distance == Distance::Mahalanobis {
         return Err(TeachError::Recipe("a bank alone is not enough for a PCA head or the Mahalanobis distance".into()));
     }
-    let extractor = Extractor::new(model, &options.recipe, None).map_err(InspectError::from)?;
-    let lesson = Lesson { extractor, options, parts, progress };
-    let all: Vec<usize> = (0..parts.names.len()).collect();
+    let lesson = Lesson::new(model, options, parts, progress)?;
+    let all: Vec<usize> = (0..parts.len()).collect();
     Ok(lesson.learn(lesson.embed(&all)?, &lesson.bank_step()).bank)
 }
 
-fn check(options: &Options) -> Result<(), TeachError> {
+/// Refuses a bound that so many parts cannot give, before minutes are spent on them.
+fn check_bound(options: &Options, count: usize) -> Result<(), CalibrateError> {
+    let Some(asked) = options.max_false_rejects else { return Ok(()) };
+    if !(asked > 0.0 && asked < 1.0) {
+        return Err(CalibrateError::Impossible(asked));
+    }
+    let needed = calibrate::parts_needed(asked);
+    match SPLIT_FROM.max(3 * needed).checked_sub(count) {
+        None | Some(0) => Ok(()),
+        Some(more) => Err(CalibrateError::TooFew { asked, needed, found: count / 3, more }),
+    }
+}
+
+/// Refuses what could not be inspected by, before minutes are spent on teaching it.
+/// * `channels` — of the concatenated taps
+fn check(options: &Options, channels: usize) -> Result<(), TeachError> {
     let recipe = &options.recipe;
     let refuse = |because: &str| Err(TeachError::Recipe(because.to_owned()));
     if recipe.normalise != (recipe.distance == Distance::Cosine) {
         return refuse("cosine needs embeddings of unit length, Euclidean and Mahalanobis ones that keep their length");
     }
-    if recipe.pool.is_multiple_of(2) {
-        return refuse("the pooling window must be odd");
+    if recipe.pool.is_multiple_of(2) || recipe.pool > recipe.input_px[0].min(recipe.input_px[1]) {
+        return refuse("the pooling window must be odd, and not wider than the input");
+    }
+    if recipe.head == Head::Pca && !(1..=channels).contains(&options.pca_width) {
+        return refuse(&format!("the taps have {channels} channels, so a PCA head can be 1 to {channels} wide"));
+    }
+    if recipe.distance != Distance::Mahalanobis && recipe.neighbours > options.bank_rows {
+        return refuse("there cannot be more neighbours than bank rows");
     }
     if recipe.grid_stride == 0 || recipe.input_px.iter().any(|side| !side.is_multiple_of(recipe.grid_stride)) {
         return refuse("the input size must be a multiple of the grid's stride");
@@ -250,10 +261,21 @@ struct Lesson<'a> {
 }
 
 impl Lesson<'_> {
+    fn new<'a>(
+        model: &Model,
+        options: &'a Options,
+        parts: &'a GoodParts<'a>,
+        progress: Progress<'a>,
+    ) -> Result<Lesson<'a>, TeachError> {
+        let extractor = Extractor::new(model, &options.recipe, None).map_err(InspectError::from)?;
+        check(options, extractor.width())?;
+        Ok(Lesson { extractor, options, parts, progress })
+    }
+
     /// The parts for the calibration and those for the bank, each in ascending order; no calibration below
     /// [`SPLIT_FROM`].
     fn split(&self) -> (Vec<usize>, Vec<usize>) {
-        let count = self.parts.names.len();
+        let count = self.parts.len();
         let mut order: Vec<usize> = (0..count).collect();
         if count < SPLIT_FROM {
             return (Vec::new(), order);
@@ -273,16 +295,26 @@ impl Lesson<'_> {
     }
 
     fn load(&self, part: usize) -> Result<Frame, TeachError> {
-        (self.parts.load)(part).map_err(TeachError::Load)
+        self.parts.load(part).map_err(TeachError::Load)
     }
 
     fn named(&self, part: usize) -> impl Fn(InspectError) -> TeachError + '_ {
-        move |source| TeachError::Inspect { part: self.parts.names[part].clone(), source: Box::new(source) }
+        move |source| TeachError::Inspect { part: self.parts.name(part).to_owned(), source: Box::new(source) }
     }
 
-    /// How many embeddings of each of `parts` parts fit into the memory for candidates.
+    fn named_scores(&self, parts: &[usize], scores: &[f32]) -> Vec<CalibrationScore> {
+        let named =
+            |(&part, &score): (&usize, &f32)| CalibrationScore { part: self.parts.name(part).to_owned(), score };
+        parts.iter().zip(scores).map(named).collect()
+    }
+
+    /// How many embeddings of each of `parts` parts fit into the memory for candidates; all of each where they are also
+    /// what the parts are scored by.
     fn rows_per_part(&self, parts: usize) -> usize {
         let [height, width] = self.extractor.grid();
+        if parts < SPLIT_FROM {
+            return height * width;
+        }
         let bytes = parts * self.extractor.without_finish().width() * size_of::<f32>();
         (self.options.candidate_bytes / bytes).clamp(1, height * width)
     }
@@ -305,10 +337,10 @@ impl Lesson<'_> {
         };
         let step = |done| (self.progress)(Stage::Embed, done, parts.len());
         let embeddings = in_parallel(parts.len(), self.options.threads, || extractor.fork(), job, step)?;
-        let mut embeddings = embeddings.into_iter();
-        let mut all = embeddings.next().expect("there is at least one part");
-        embeddings.for_each(|part| all.extend(&part));
-        Ok(all)
+        // Each part is freed as it is copied, so that both together take little more than one.
+        let mut all = Vec::with_capacity(parts.len() * rows * extractor.width());
+        embeddings.into_iter().for_each(|part| all.extend_from_slice(part.data()));
+        Ok(Embeddings::new(extractor.width(), all, extractor.recipe().normalise))
     }
 
     /// * `step` — told how many bank rows are chosen
@@ -316,13 +348,13 @@ impl Lesson<'_> {
         let recipe = &self.options.recipe;
         let head = match recipe.head {
             Head::Identity => None,
-            Head::Pca => Some(gaussian::principal_axes(&raw, self.options.pca_width.clamp(1, raw.width()))),
+            Head::Pca => Some(gaussian::principal_axes(&raw, self.options.pca_width)),
         };
         let embeddings = embedding::finish(raw, head.as_ref(), recipe.normalise);
         match recipe.distance {
             Distance::Mahalanobis => {
                 let gaussian = gaussian::gaussian(&embeddings);
-                Learned { head, whitening: Some(gaussian.whitening), bank: gaussian.center }
+                Learned { head, whitening: Some(gaussian.whitening), bank: gaussian.mean }
             }
             Distance::Cosine | Distance::Euclidean => {
                 let bank = embeddings.select(&self.coreset(&embeddings, None, self.options.bank_rows, step));
