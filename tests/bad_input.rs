@@ -89,6 +89,10 @@ fn recipes_that_cannot_be_are_refused() {
     refuses(&format!("{teach} --pool 2 --input-px 96"), path, 65, "must be odd");
     refuses(&format!("{teach} --roi 100,100,64,64 --input-px 96"), path, 65, "outside the frame of 128 × 128");
     refuses(&format!("{teach} --max-false-rejects 1% --input-px 96"), path, 65, "885 more good parts");
+    refuses(&format!("{teach} --max-false-rejects 20% --input-px 96"), path, 65, "48 more good parts");
+    refuses(&format!("{teach} --pca 5000"), path, 65, "can be 1 to 152 wide");
+    refuses(&format!("{teach} --neighbours 5000"), path, 65, "more neighbours than bank rows");
+    refuses(&format!("{teach} --pool 999"), path, 65, "not wider than the input");
     refuses(&format!("{teach} --max-false-rejects 150%"), path, 2, "between 0 and 1");
     assert!(!path.join("p").exists());
 }
@@ -195,4 +199,48 @@ fn a_bright_line_across_a_part_is_not_lost_among_the_exit_codes() {
     let output = run("inspect --profile {}/product.profile {}/scratched.png --heatmaps {}/maps", path);
     assert_code(&output, 1, "a scratched part");
     assert_eq!(std::fs::read_dir(path.join("maps")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_a_verb_quietly() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    teach_small(path, 12);
+    let program = env!("CARGO_BIN_EXE_rejectd");
+    let (profile, good) = (path.join("product.profile"), path.join("good"));
+    let script = format!("'{program}' inspect --profile {} {} | head -n 1", profile.display(), good.display());
+    let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert_code(&output, 0, "head");
+    assert!(output.stderr.is_empty(), "{}", text(&output));
+}
+
+#[test]
+fn a_name_that_is_not_utf8_keeps_its_row_and_those_after_it() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    teach_small(path, 12);
+    let pictures = path.join("pictures");
+    std::fs::create_dir(&pictures).unwrap();
+    for name in [b"a\xff.png".as_slice(), b"b.png"] {
+        save(&belt(128).good_part(3), &pictures.join(std::ffi::OsStr::from_bytes(name)));
+    }
+    let output = run("inspect --json --profile {}/product.profile {}/pictures --heatmaps {}/maps", path);
+    assert_code(&output, 0, "names");
+    assert_eq!(text(&output).lines().count(), 2);
+    assert_eq!(std::fs::read_dir(path.join("maps")).unwrap().count(), 2);
+}
+
+#[test]
+fn a_background_of_the_wrong_size_is_a_configuration_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    teach_small(path, 12);
+    save(&belt(32).good_part(0), &path.join("empty.png"));
+    let text = "[profile]\nfile = \"product.profile\"\n[source]\nkind = \"simulated\"\n[trigger]\nkind = \
+                \"free_running\"\n[presence]\nenabled = true\nroi_px = [0, 0, 64, 64]\nbackground = \"empty.png\"\n";
+    std::fs::write(path.join("rejectd.toml"), text).unwrap();
+    for verb in ["check", "run"] {
+        refuses(&format!("{verb} --config {{}}/rejectd.toml"), path, 78, "empty.png");
+    }
 }

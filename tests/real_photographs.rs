@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use rejectd::evaluate::dataset::Dataset;
 use rejectd::evaluate::metrics::auroc;
+use rejectd::frame::Frame;
 use rejectd::inspect::card::Model;
 use rejectd::inspect::{Extractor, Inspector};
+use rejectd::source::decode::read_frame;
 use rejectd::teach::{GoodParts, Options, teach_bank};
-use rejectd::verbs::teach::load;
 
 /// The data set, or nothing, said aloud, where there is none; `REJECTD_DATA` set and no data is a failure.
 fn dataset(name: &str) -> Option<Dataset> {
@@ -18,12 +19,16 @@ fn dataset(name: &str) -> Option<Dataset> {
     Some(Dataset::open(&PathBuf::from(root).join(name)).unwrap_or_else(|e| panic!("{e}")))
 }
 
+fn load(path: &std::path::Path) -> Result<Frame, String> {
+    read_frame(path).map_err(|e| e.to_string())
+}
+
 /// Image AUROC of the default recipe at 256 px, with all good parts in the bank.
 fn image_auroc(dataset: &Dataset) -> f64 {
     let model = Model::built_in();
     let options = Options::for_model(&model);
     let names = dataset.train_good.iter().map(|path| path.display().to_string()).collect();
-    let parts = GoodParts { names, load: &|part| load(&dataset.train_good[part]) };
+    let parts = GoodParts::read(names, |part| load(&dataset.train_good[part])).unwrap();
     let bank = teach_bank(&model, &options, &parts, &|_, _, _| ()).unwrap();
     let extractor = Extractor::new(&model, &options.recipe, None).unwrap();
     let inspector = Inspector::assemble(extractor, bank, None, f32::INFINITY).unwrap();

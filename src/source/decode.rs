@@ -16,7 +16,7 @@ mod entropy;
 mod file;
 mod jpeg;
 
-pub use file::{ImageError, Picture, decode_file};
+pub use file::{ImageError, Picture, decode_file, read_frame};
 
 /// The pixel formats of cameras that can be decoded, each by V4L2's name for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::decode::{Picture, decode_file};
+use super::decode::read_frame;
 use super::{FrameSource, SourceError};
 use crate::clock::{Clock, Timestamp};
 use crate::frame::Frame;
@@ -89,10 +89,9 @@ impl FrameSource for FolderSource {
         self.next += 1;
         self.sequence += 1;
         let captured = self.clock.now().max(not_before);
-        let Picture { width, height, rgb } =
-            decode_file(path).map_err(|error| SourceError::BadFrame(error.to_string()))?;
-        Frame::new(width, height, rgb, captured, sequence)
-            .map_err(|error| SourceError::BadFrame(format!("{}: {error}", path.display())))
+        let mut frame = read_frame(path).map_err(|error| SourceError::BadFrame(error.to_string()))?;
+        (frame.captured, frame.sequence) = (captured, sequence);
+        Ok(frame)
     }
 
     /// Lists the folder again and begins with its first picture; the sequence goes on.

@@ -40,7 +40,7 @@ pub fn run(args: &Configured) -> anyhow::Result<ExitCode> {
         Err(error) => wrong.push(error.into()),
     }
     if let Some(Err(error)) = settings.presence.as_ref().map(serve::open_presence) {
-        wrong.push(error);
+        wrong.push(error.into());
     }
     println!("outputs        {}", serve::open_outputs(&settings).describe());
     for error in &wrong {

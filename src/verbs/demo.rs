@@ -89,7 +89,7 @@ fn learn(args: &cli::Demo, model: &Model, belt: &Belt) -> anyhow::Result<Profile
     options.recipe.score = ScoreRule::Max;
     let names = (1..=args.good).map(|number| format!("good part {number}")).collect();
     // Every fourth part, so that teaching sees as much of the lamp's drift as a morning would show.
-    let parts = GoodParts { names, load: &|part| Ok(belt.good_part(4 * part as u64)) };
+    let parts = GoodParts::read(names, |part| Ok(belt.good_part(4 * part as u64)))?;
     let bars = Bars::default();
     let mut profile = teach(model, &options, &parts, &|stage, done, total| bars.step(stage, done, total))?;
     bars.finish();

@@ -1,25 +1,27 @@
 //! `rejectd inspect`: score and verdict of pictures, as a table or as JSON.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{BAD_DATA, REJECTED, not_written, teach};
+use super::{BAD_DATA, REJECTED, not_written};
 use crate::cli;
 use crate::daemon::judge::open_profile;
 use crate::inspect::Inspector;
 use crate::inspect::card::Model;
 use crate::observe::heat_map;
 use crate::part::{NoDecision, Verdict};
+use crate::source::decode::read_frame;
 use crate::source::folder::list_images;
 
 /// One object of `--json`.
 #[derive(Serialize)]
-struct Row<'a> {
-    path: &'a Path,
+struct Row {
+    /// With replacement characters where the name is not UTF-8.
+    path: String,
     /// Absent, like `latency_us`, where there is no verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     score: Option<f32>,
@@ -40,16 +42,15 @@ pub fn run(args: &cli::Inspect) -> anyhow::Result<ExitCode> {
     let (_, mut inspector) = open_profile(&model, &args.profile)?;
     let lists = args.paths.iter().map(|path| list_images(path)).collect::<Result<Vec<_>, _>>()?;
     let paths = lists.concat();
-    if let Some(folder) = &args.heatmaps {
-        std::fs::create_dir_all(folder).map_err(not_written(folder))?;
-    }
+    let common = common_folder(&paths);
     let mut out = std::io::stdout().lock();
     if !args.json {
         writeln!(out, "{:<11}  {:>9}  {:>9}  {:>9}  path", "verdict", "score", "threshold", "ms")?;
     }
     let (mut rejected, mut failed) = (0, 0);
     for path in &paths {
-        let (row, verdict) = inspect(&mut inspector, path, args.heatmaps.as_deref())?;
+        let heat_map = args.heatmaps.as_ref().map(|folder| heat_map_path(folder, path, &common));
+        let (row, verdict) = inspect(&mut inspector, path, heat_map)?;
         match verdict {
             Verdict::Accept => {}
             Verdict::Reject => rejected += 1,
@@ -78,14 +79,10 @@ pub fn run(args: &cli::Inspect) -> anyhow::Result<ExitCode> {
     }))
 }
 
-fn inspect<'a>(
-    inspector: &mut Inspector,
-    path: &'a Path,
-    heat_maps: Option<&Path>,
-) -> anyhow::Result<(Row<'a>, Verdict)> {
+fn inspect(inspector: &mut Inspector, path: &Path, heat_map: Option<PathBuf>) -> anyhow::Result<(Row, Verdict)> {
     let started = Instant::now();
     let threshold = inspector.threshold();
-    let inspected = teach::load(path).and_then(|frame| {
+    let inspected = read_frame(path).map_err(|e| e.to_string()).and_then(|frame| {
         let inspection = inspector.inspect(&frame).map_err(|e| format!("{}: {e}", path.display()))?;
         Ok((frame, inspection))
     });
@@ -93,19 +90,34 @@ fn inspect<'a>(
         Ok(inspected) => inspected,
         Err(error) => {
             let verdict = Verdict::NoDecision(NoDecision::InspectionFailed(error.clone()));
-            let row =
-                Row { path, score: None, threshold, verdict: verdict.word(), latency_us: None, error: Some(error) };
+            let row = Row {
+                path: path.display().to_string(),
+                score: None,
+                threshold,
+                verdict: verdict.word(),
+                latency_us: None,
+                error: Some(error),
+            };
             return Ok((row, verdict));
         }
     };
     let latency_us = Some(started.elapsed().as_micros() as u64);
-    if let Some(folder) = heat_maps {
+    if let Some(file) = heat_map {
         let picture = heat_map::overlay(&frame, inspector.recipe().roi_px, &inspection.map, threshold);
-        heat_map::save_png(&heat_map_path(folder, path), &picture)?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        std::fs::create_dir_all(folder).map_err(not_written(folder))?;
+        heat_map::save_png(&file, &picture)?;
     }
     let verdict = inspection.verdict;
     Ok((
-        Row { path, score: Some(inspection.score), threshold, verdict: verdict.word(), latency_us, error: None },
+        Row {
+            path: path.display().to_string(),
+            score: Some(inspection.score),
+            threshold,
+            verdict: verdict.word(),
+            latency_us,
+            error: None,
+        },
         verdict,
     ))
 }
@@ -117,15 +129,43 @@ fn line(row: &Row) -> String {
             row.verdict,
             row.threshold,
             latency_us as f64 / 1000.0,
-            row.path.display()
+            row.path
         ),
         (_, _, error) => format!("{:<11}  {:>31}  {}", row.verdict, "", error.as_deref().unwrap_or_default()),
     }
 }
 
-/// The folder's path of a heat map: the picture's own folder and name, so that two of one name do not meet.
-fn heat_map_path(folder: &Path, picture: &Path) -> PathBuf {
-    let parent = picture.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-    let stem = picture.file_stem().unwrap_or_default().to_string_lossy();
-    folder.join(if parent.is_empty() { format!("{stem}.png") } else { format!("{parent}-{stem}.png") })
+/// The deepest folder that all `paths` are in.
+fn common_folder(paths: &[PathBuf]) -> PathBuf {
+    let mut common = paths[0].parent().unwrap_or(Path::new("")).to_owned();
+    while !paths.iter().all(|path| path.starts_with(&common)) && common.pop() {}
+    common
+}
+
+/// Where the heat map of a picture goes: below `folder` as the picture below `common`, so that no two meet.
+fn heat_map_path(folder: &Path, picture: &Path, common: &Path) -> PathBuf {
+    let below = picture.strip_prefix(common).unwrap_or(picture);
+    // A path that goes up or starts at the root must not lead out of the folder.
+    let mut path = folder.to_owned();
+    path.extend(below.components().filter(|part| matches!(part, Component::Normal(_))));
+    path.as_mut_os_string().push(".png");
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heat_maps_of_equal_names_do_not_meet_and_stay_in_their_folder() {
+        let paths = ["x/good/0.jpg", "x/good/0.png", "y/good/0.jpg", "../z/0.jpg"].map(PathBuf::from);
+        let common = common_folder(&paths);
+        let maps: Vec<PathBuf> = paths.iter().map(|path| heat_map_path(Path::new("maps"), path, &common)).collect();
+        assert_eq!(
+            maps,
+            ["maps/x/good/0.jpg.png", "maps/x/good/0.png.png", "maps/y/good/0.jpg.png", "maps/z/0.jpg.png"]
+                .map(PathBuf::from)
+        );
+        assert_eq!(heat_map_path(Path::new("m"), &paths[0], &common_folder(&paths[..2])), PathBuf::from("m/0.jpg.png"));
+    }
 }

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use crate::cli::Configured;
 use crate::config::ConfigError;
 use crate::daemon::judge::JudgeError;
-use crate::daemon::serve::serve;
+use crate::daemon::serve::{PresenceError, serve};
+use crate::frame::FrameError;
 use crate::inspect::InspectError;
 use crate::inspect::backbone::BackboneError;
 use crate::inspect::card::CardError;
@@ -30,7 +31,7 @@ pub const REJECTED: u8 = 1;
 pub const BAD_DATA: u8 = 65;
 /// An input is not there (EX_NOINPUT).
 pub const NO_INPUT: u8 = 66;
-/// The camera cannot be used (EX_UNAVAILABLE).
+/// The camera, or another source, cannot be used (EX_UNAVAILABLE).
 pub const UNAVAILABLE: u8 = 69;
 /// A bug (EX_SOFTWARE).
 pub const BUG: u8 = 70;
@@ -98,11 +99,17 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             _ => BAD_DATA,
         });
     }
-    let bad_config = error.is::<ConfigError>() || error.is::<CardError>();
-    let unwritten = error.is::<HeatMapError>() || error.is::<NotWritten>();
-    [(bad_config, BAD_CONFIG), (error.is::<SourceError>(), UNAVAILABLE), (unwritten, CANNOT_WRITE)]
-        .into_iter()
-        .find_map(|(is, code)| is.then_some(code))
+    let bad_config = error.is::<ConfigError>() || error.is::<CardError>() || error.is::<PresenceError>();
+    // Verbs wrap what they read, so a bare input or output error is one of writing to stdout.
+    let unwritten = error.is::<HeatMapError>() || error.is::<NotWritten>() || error.is::<std::io::Error>();
+    let by_kind = [
+        (bad_config, BAD_CONFIG),
+        (matches!(error.downcast_ref(), Some(SourceError::Unfit(_))), BAD_CONFIG),
+        (error.is::<SourceError>(), UNAVAILABLE),
+        (error.is::<FrameError>(), BAD_DATA),
+        (unwritten, CANNOT_WRITE),
+    ];
+    by_kind.into_iter().find_map(|(is, code)| is.then_some(code))
 }
 
 /// A file or folder that a verb was to make.

@@ -1,6 +1,5 @@
 //! `rejectd teach`: good pictures, from a folder or the camera, to a profile.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,19 +10,21 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::progress::Bars;
 use crate::cli::{DistanceArg, GranularityArg, Teach};
 use crate::clock::{Clock, MonotonicClock};
-use crate::config;
+use crate::config::{self, SourceSettings};
 use crate::daemon::judge::JudgeError;
 use crate::daemon::serve;
 use crate::frame::Frame;
 use crate::inspect::card::Model;
 use crate::inspect::recipe::{Distance, Granularity, Head};
 use crate::profile::{Profile, generations};
-use crate::source::decode::decode_file;
+use crate::source::decode::read_frame;
 use crate::source::folder::list_images;
 use crate::source::{FrameSource, SourceError};
-use crate::teach::add::add;
+use crate::teach::add::{Added, add};
 use crate::teach::{GoodParts, Options, teach};
 
+/// So many suspicious parts are named.
+const SHOWN: usize = 5;
 /// So many damaged pictures from the camera end the teaching.
 const MAX_BAD_FRAMES: u32 = 10;
 
@@ -35,19 +36,26 @@ pub fn run(args: &Teach) -> anyhow::Result<ExitCode> {
     let mut options = options(args, &model);
     let started = Instant::now();
     if args.camera {
-        let settings = config::load(args.config.as_deref().expect("clap asks for --config"))?;
+        let mut settings = config::load(args.config.as_deref().expect("clap asks for --config"))?;
+        if let SourceSettings::Simulated { defect_fraction, .. } = &mut settings.source {
+            // Good parts alone are taught, on the simulated belt too.
+            *defect_fraction = 0.0;
+        }
         options.recipe.roi_px = options.recipe.roi_px.or(settings.roi);
         let clock: Arc<dyn Clock> = Arc::new(MonotonicClock);
         let mut source = serve::open_source(&settings, clock.clone())?;
         println!("{}", source.describe());
         let frames = take(&mut *source, &*clock, args, serve::timeout(&settings))?;
+        // Learning takes a while, and the daemon may want the camera.
+        drop(source);
         let names = (1..=frames.len()).map(|number| format!("picture {number}")).collect();
-        learn(args, &model, &options, &GoodParts { names, load: &|part| Ok(frames[part].clone()) })?;
+        learn(args, &model, &options, GoodParts::read(names, |part| Ok(frames[part].clone()))?)?;
     } else {
         let lists = args.from.iter().map(|from| list_images(from)).collect::<Result<Vec<_>, _>>()?;
         let paths = lists.concat();
         let names = paths.iter().map(|path| path.file_name().unwrap_or_default().to_string_lossy().into()).collect();
-        learn(args, &model, &options, &GoodParts { names, load: &|part| load(&paths[part]) })?;
+        let load = |part: usize| read_frame(&paths[part]).map_err(|e| e.to_string());
+        learn(args, &model, &options, GoodParts::read(names, load)?)?;
     }
     println!("{} in {:.1} s", args.profile.display(), started.elapsed().as_secs_f32());
     Ok(ExitCode::SUCCESS)
@@ -90,10 +98,9 @@ fn options(args: &Teach, model: &Model) -> Options {
     }
 }
 
-fn learn(args: &Teach, model: &Model, options: &Options, parts: &GoodParts) -> anyhow::Result<()> {
+fn learn(args: &Teach, model: &Model, options: &Options, parts: GoodParts) -> anyhow::Result<()> {
     let bars = Bars::default();
     let progress = |stage, done, total| bars.step(stage, done, total);
-    println!("{} good parts, {} threads", parts.names.len(), options.threads);
     let mut profile = if args.add {
         let old = generations::load(&args.profile)?;
         if let (Some(configured), taught) = (options.recipe.roi_px, old.about.recipe.roi_px)
@@ -102,21 +109,44 @@ fn learn(args: &Teach, model: &Model, options: &Options, parts: &GoodParts) -> a
             let taught = taught.map_or("the whole frame".to_owned(), |roi| roi.to_string());
             return Err(JudgeError::OtherRoi { configured, file: args.profile.clone(), taught }.into());
         }
-        let added = add(model, &old, options, parts, &progress)?;
+        let parts = parts.without(&old.about.taught);
+        announce(&parts, options);
+        let added = add(model, &old, options, &parts, &progress)?;
         bars.finish();
-        println!(
-            "{} parts added, {} of which would have been rejected before; {} new bank rows",
-            added.parts, added.rejected_before, added.new_rows
-        );
+        report_added(&added, &old);
         added.profile
     } else {
-        let profile = teach(model, options, parts, &progress)?;
+        announce(&parts, options);
+        let profile = teach(model, options, &parts, &progress)?;
         bars.finish();
         profile
     };
     generations::save(&args.profile, &mut profile)?;
     println!("{}", expectation(&profile));
     Ok(())
+}
+
+fn announce(parts: &GoodParts, options: &Options) {
+    println!("{} good parts, {} threads", parts.len(), options.threads);
+    if let Some(first) = parts.duplicates().first() {
+        println!("{} pictures are left out, for they were taught or given before: {first} …", parts.duplicates().len());
+    }
+}
+
+fn report_added(added: &Added, old: &Profile) {
+    let (before, after) = (old.about.threshold.value, added.profile.about.threshold.value);
+    println!("{} parts added, {} new bank rows; threshold {before} before, {after} now", added.parts, added.new_rows);
+    if added.new_rows == 0 {
+        println!("no row joined the bank: it has them already, or it is full and a larger --bank-mib makes room");
+    }
+    if !added.rejected_before.is_empty() {
+        println!(
+            "{} of them would have been rejected before: a new normal, or bad parts by mistake. Look at them:",
+            added.rejected_before.len()
+        );
+        let shown = added.rejected_before.iter().take(SHOWN);
+        shown.for_each(|rejected| println!("  {}  score {}", rejected.part, rejected.score));
+    }
 }
 
 /// What a person should know of a profile that was just taught.
@@ -127,16 +157,12 @@ pub fn expectation(profile: &Profile) -> String {
         format!("threshold {}: {}", about.threshold.value, about.threshold.promise),
     ];
     let caught = about.expected_catch.iter().map(|c| format!("{} of {} ({})", c.caught, c.of, c.defect));
+    let mut nearest = about.calibration.clone();
+    nearest.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let nearest = nearest.iter().take(3).map(|scored| format!("{} {}", scored.part, scored.score));
+    lines.push(format!("the least typical good parts: {}", nearest.collect::<Vec<_>>().join(", ")));
     lines.push(format!("synthetic defects caught: {}", caught.collect::<Vec<_>>().join(", ")));
     lines.join("\n")
-}
-
-/// The picture at `path`.
-/// # Errors  A sentence that names the file.
-pub fn load(path: &Path) -> Result<Frame, String> {
-    let picture = decode_file(path).map_err(|e| e.to_string())?;
-    Frame::new(picture.width, picture.height, picture.rgb, Default::default(), 0)
-        .map_err(|e| format!("{}: {e}", path.display()))
 }
 
 /// Takes the pictures from the camera, each newer than the pause before it.

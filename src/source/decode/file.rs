@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::{DecodeError, contain_panic, jpeg};
-use crate::frame::{FrameError, MAX_PIXELS, check_size};
+use crate::clock::Timestamp;
+use crate::frame::{Frame, FrameError, MAX_PIXELS, check_size};
 
 /// The longest JPEG file that is read: more than a picture of the most pixels needs at the best quality.
 const MAX_JPEG_BYTES: u64 = 6 * MAX_PIXELS;
@@ -34,6 +35,14 @@ pub enum ImageError {
     Jpeg { path: PathBuf, reason: DecodeError },
     #[error("{}: the {format} picture is damaged or of a kind that is not read: {reason}", path.display())]
     Damaged { path: PathBuf, format: &'static str, reason: String },
+}
+
+/// Reads the picture in the file at `path` as a frame that counts as captured at the origin of time.
+/// # Errors  As [`decode_file`].
+pub fn read_frame(path: &Path) -> Result<Frame, ImageError> {
+    let Picture { width, height, rgb } = decode_file(path)?;
+    let size = |reason| ImageError::Size { path: path.to_owned(), reason };
+    Frame::new(width, height, rgb, Timestamp::default(), 0).map_err(size)
 }
 
 /// Reads the picture in the file at `path`.
