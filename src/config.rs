@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::frame::{MAX_PIXELS, MIN_SIDE_PX, Roi};
+use crate::line::schedule::Mode;
 use crate::source::decode::PixelFormat;
 
 use rule::{MAX_SIDE_PX, boolean, control, device, fingerprint, integer, number, one_of, path, roi};
@@ -116,7 +117,7 @@ pub enum OnFault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineSettings {
     pub backend: LineBackend,
-    pub mode: LineMode,
+    pub mode: Mode,
     /// From the trigger to the ejector; above zero.
     pub delay: Duration,
     /// Above zero.
@@ -126,14 +127,6 @@ pub struct LineSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineBackend {
     DryRun,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LineMode {
-    /// A pulse throws a part out.
-    Eject,
-    /// A pulse lets a part through.
-    Pass,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -384,11 +377,7 @@ fn line(config: &mut Config) -> LineSettings {
     let mut section = config.section("line");
     LineSettings {
         backend: section.with_default("backend", one_of(&[("dry_run", LineBackend::DryRun)]), "\"dry_run\""),
-        mode: section.with_default(
-            "mode",
-            one_of(&[("eject", LineMode::Eject), ("pass", LineMode::Pass)]),
-            "\"eject\"",
-        ),
+        mode: section.with_default("mode", one_of(&[("eject", Mode::Eject), ("pass", Mode::Pass)]), "\"eject\""),
         delay: section.with_default("delay_ms", milliseconds(1..=600_000), "500"),
         pulse: section.with_default("pulse_ms", milliseconds(1..=10_000), "50"),
     }

@@ -157,7 +157,7 @@ fn every_key_arrives_in_the_settings() {
         on_fault: OnFault::Stop,
         line: LineSettings {
             backend: LineBackend::DryRun,
-            mode: LineMode::Pass,
+            mode: Mode::Pass,
             delay: Duration::from_millis(700),
             pulse: Duration::from_millis(80),
         },

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
-use crate::config::{ManualThreshold, Settings};
+use crate::config::{ManualThreshold, Settings, SourceSettings};
 use crate::frame::Roi;
 use crate::inspect::card::{CardError, Model};
 use crate::inspect::{InspectError, Inspector};
@@ -67,6 +67,25 @@ pub fn open_profile(model: &Model, file: &Path) -> Result<(Profile, Inspector), 
     let unfit = |source| JudgeError::Unfit { file: file.to_owned(), source: Box::new(source) };
     let inspector = inspector(model, &profile).map_err(unfit)?;
     Ok((profile, inspector))
+}
+
+/// A warning, if the source is set to another frame size than the profile was taught with: the picture would be resized
+/// all the same, and look a little different from what was taught.
+pub fn other_size(settings: &Settings, profile: &Profile) -> Option<String> {
+    let (width, height) = match &settings.source {
+        SourceSettings::V4l2(v4l2) => (v4l2.width_px, v4l2.height_px),
+        SourceSettings::Simulated { width_px, height_px, .. } => (*width_px, *height_px),
+        SourceSettings::Folder { .. } => return None,
+    };
+    let taught = (profile.probe.width(), profile.probe.height());
+    (taught != (width, height)).then(|| {
+        format!(
+            "the source gives {width} × {height} pixels, but {} was taught with {} × {}; set the size back, or teach again",
+            settings.profile.display(),
+            taught.0,
+            taught.1
+        )
+    })
 }
 
 fn inspector(model: &Model, profile: &Profile) -> Result<Inspector, InspectError> {

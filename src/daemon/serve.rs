@@ -11,11 +11,11 @@ use super::judge::{self, JudgeError, Ready};
 use super::presence::PresenceGate;
 use super::{Control, Station, Summary};
 use crate::clock::{Clock, MonotonicClock};
-use crate::config::{self, LineBackend, LineMode, PresenceSettings, Settings, SourceSettings};
+use crate::config::{self, LineBackend, PresenceSettings, Settings, SourceSettings};
 use crate::inspect::short;
 use crate::line::LineOutputs;
 use crate::line::dry_run::DryRun;
-use crate::line::schedule::{Mode, Schedule};
+use crate::line::schedule::Schedule;
 use crate::observe::journal;
 use crate::source::decode::read_frame;
 use crate::source::folder::FolderSource;
@@ -143,6 +143,9 @@ fn log_ready(settings: &Settings, Ready { inspector, profile, fell_back }: &Read
     if let Some(fell_back) = fell_back {
         log::error!("FAULT {}; inspecting by generation {} instead", fell_back.because, fell_back.generation);
     }
+    if let Some(mismatch) = judge::other_size(settings, profile) {
+        log::warn!("{mismatch}");
+    }
     let about = &profile.about;
     log::info!("model: {} {}", about.backbone.name, short(&about.backbone.fingerprint));
     let bank = profile.bank.len();
@@ -219,9 +222,5 @@ pub fn open_presence(settings: &PresenceSettings) -> Result<PresenceGate, Presen
 }
 
 fn schedule(settings: &Settings) -> Schedule {
-    let mode = match settings.line.mode {
-        LineMode::Eject => Mode::Eject,
-        LineMode::Pass => Mode::Pass,
-    };
-    Schedule::new(mode, settings.line.delay, settings.line.pulse)
+    Schedule::new(settings.line.mode, settings.line.delay, settings.line.pulse)
 }

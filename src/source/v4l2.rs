@@ -77,20 +77,14 @@ impl Camera {
     ///
     /// A rate or a control that the driver set otherwise is a warning in the log.
     /// * `clock` — the kernel's monotonic clock, which V4L2 stamps frames with; frames "from the future" are refused
-    /// # Errors  `SourceError::Disconnected` with the reason: the device is missing, busy, forbidden or no camera, the
-    /// size or format is not offered, or a control is not known.
+    /// # Errors  `SourceError::Disconnected` with the reason: the device is missing, busy, forbidden or no camera;
+    /// `SourceError::Unfit`: the size or format is not offered, or a control is not known.
     pub fn open(settings: CameraSettings, clock: Arc<dyn Clock>) -> Result<Camera, SourceError> {
         let (running, description) = start(&settings)?;
-        log::info!("{description}");
         // The same format again after an unplugged camera is back, even if another was put in its place.
         let settings = CameraSettings { format: Some(running.format), ..settings };
         let sequence = SequenceCounter::default();
         Ok(Camera { settings, clock, running: Some(running), sequence, description })
-    }
-
-    /// The format in use, which the camera's settings may have left open.
-    pub fn format(&self) -> PixelFormat {
-        self.settings.format.expect("opening the camera settles its format")
     }
 
     fn timed_out(&self, timeout: Duration, stale: u32) -> SourceError {
@@ -156,7 +150,6 @@ impl FrameSource for Camera {
         self.running = None;
         self.sequence.restart();
         let (running, description) = start(&self.settings)?;
-        log::info!("{description}");
         self.running = Some(running);
         self.description = description;
         Ok(())
@@ -205,13 +198,6 @@ pub fn describe_device(path: &Path) -> Result<DeviceDescription, SourceError> {
         formats: contained(path, "listing its formats", || offered_formats(&device))?,
         controls: contained(path, "listing its controls", || control::controls(&device))?,
     })
-}
-
-/// The controls of the device at `path`, with the values in force.
-/// # Errors  `SourceError::Disconnected` if it is missing, forbidden or no camera.
-pub fn available_controls(path: &Path) -> Result<Vec<CameraControl>, SourceError> {
-    let (device, _) = open_device(path)?;
-    contained(path, "listing its controls", || control::controls(&device))
 }
 
 fn open_device(path: &Path) -> Result<(Device, Capabilities), SourceError> {
@@ -375,7 +361,6 @@ mod tests {
         let found = reason(Camera::open(settings(&device), Arc::new(MonotonicClock)));
         assert!(found.starts_with(&format!("{} is not there; plug the camera in", device.display())), "{found}");
         assert!(matches!(describe_device(&device), Err(SourceError::Disconnected(_))));
-        assert!(matches!(available_controls(&device), Err(SourceError::Disconnected(_))));
     }
 
     #[test]

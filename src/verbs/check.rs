@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use crate::cli::Configured;
 use crate::clock::MonotonicClock;
-use crate::config;
+use crate::config::{self, SourceSettings};
 use crate::daemon::{judge, serve};
 use crate::inspect::short;
+use crate::source::v4l2::describe_device;
 
 /// Runs the verb: prints what it found on stdout and what is wrong on stderr.
 ///
@@ -28,6 +29,9 @@ pub fn run(args: &Configured) -> anyhow::Result<ExitCode> {
                 about.generation,
                 profile.bank.len()
             );
+            if let Some(mismatch) = judge::other_size(&settings, profile) {
+                println!("warning        {mismatch}");
+            }
             match &settings.threshold {
                 Some(manual) => println!("threshold      {} from the configuration; it carries no bound", manual.value),
                 None => println!("threshold      {}: {}", about.threshold.value, about.threshold.promise),
@@ -36,7 +40,12 @@ pub fn run(args: &Configured) -> anyhow::Result<ExitCode> {
         Err(error) => wrong.push(error.into()),
     }
     match serve::open_source(&settings, Arc::new(MonotonicClock)) {
-        Ok(source) => println!("source         {}", source.describe()),
+        Ok(source) => {
+            println!("source         {}", source.describe());
+            if let SourceSettings::V4l2(v4l2) = &settings.source {
+                println!("{}", describe_device(&v4l2.device)?);
+            }
+        }
         Err(error) => wrong.push(error.into()),
     }
     if let Some(Err(error)) = settings.presence.as_ref().map(serve::open_presence) {
