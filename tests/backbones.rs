@@ -149,6 +149,19 @@ fn a_model_that_is_not_the_one_of_its_card_is_refused() {
 }
 
 #[test]
+fn a_malformed_model_ends_teaching_with_a_sentence_and_a_code() {
+    let folder = tempfile::tempdir().unwrap();
+    common::render_good(&folder.path().join("good"), 12);
+    let card = std::fs::read_to_string(fixture("mobilenetv2-random.toml")).unwrap();
+    let onnx = std::fs::read(fixture("mobilenetv2-random.onnx")).unwrap();
+    write_model(folder.path(), &card, &onnx[..onnx.len() / 2]);
+    let output = common::run("teach --from {}/good --profile {}/p --model {}/m.toml --input-px 96", folder.path());
+    common::assert_code(&output, 78, "half a model");
+    assert!(common::text(&output).contains("cannot be used"), "{}", common::text(&output));
+    assert!(!folder.path().join("p").exists());
+}
+
+#[test]
 fn mutated_models_never_take_the_program_down() {
     let folder = tempfile::tempdir().unwrap();
     let card = std::fs::read_to_string(fixture("mobilenetv2-random.toml")).unwrap();
