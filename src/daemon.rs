@@ -37,9 +37,8 @@ pub mod serve;
 use capture::Capture;
 use presence::PresenceGate;
 
-/// The longest that the output thread waits before it looks again, and tries again what it could not set.
+/// The longest that the output thread waits before it looks again.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
-
 /// The pause before a line that could not be set is tried again.
 const RETRY_LINE: Duration = Duration::from_millis(20);
 /// From so much on, a late pulse is worth a line in the log.
