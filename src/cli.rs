@@ -87,7 +87,7 @@ pub struct Teach {
     /// The most memory that the bank may take, in MiB
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub bank_mib: u32,
-    /// The most memory for the embeddings that the bank is chosen from, in MiB
+    /// The most memory for the embeddings that the bank is chosen from, in MiB; below 60 parts all are looked at
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub candidates_mib: u32,
     /// The seed of every random choice

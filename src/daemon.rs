@@ -41,6 +41,8 @@ use presence::PresenceGate;
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 /// The pause before a line that could not be set is tried again.
 const RETRY_LINE: Duration = Duration::from_millis(20);
+/// How often it is tried to release the lines at the end: for a second.
+const RELEASE_TRIES: u32 = 50;
 /// From so much on, a late pulse is worth a line in the log.
 const LATE: Duration = Duration::from_millis(20);
 
@@ -69,7 +71,7 @@ pub struct Summary {
     pub accepted: u64,
     pub rejected: u64,
     pub no_decision: u64,
-    /// Ticks of the free-running trigger that found the inspector busy.
+    /// Ticks of the free-running trigger that found the inspector busy, or passed while a frame was waited for.
     pub skipped: u64,
     /// Frames that the presence gate took for an empty belt.
     pub empty: u64,
@@ -95,8 +97,9 @@ impl Control {
 
     /// From the next part on, `judge` decides. It also ends a stop that a fault had caused.
     pub fn replace_judge(&self, judge: Judge, on_fault: OnFault) {
-        self.0.report(|health| (health.no_judge, health.stopped) = (judge.is_err(), false));
+        let no_judge = judge.is_err();
         *lock(&self.0.next_judge) = Some((judge, on_fault));
+        self.0.report(|health| (health.no_judge, health.stopped) = (no_judge, false));
     }
 }
 
@@ -152,8 +155,8 @@ impl Shared {
         self.output_changed.notify_all();
     }
 
-    fn cancel(&self, part: Part) {
-        lock(&self.output).schedule.cancel(part);
+    fn cancel(&self, part: Part) -> bool {
+        lock(&self.output).schedule.cancel(part)
     }
 
     fn decide(&self, part: Part, verdict: Verdict, now: Timestamp) -> Verdict {
@@ -255,7 +258,8 @@ impl Inspecting<'_> {
                 Verdict::Reject => summary.rejected += 1,
                 Verdict::NoDecision(_) => {
                     summary.no_decision += 1;
-                    if self.on_fault == OnFault::Stop {
+                    // A judge that is being replaced must not stop the line that its successor has just freed.
+                    if self.on_fault == OnFault::Stop && lock(&self.shared.next_judge).is_none() {
                         self.shared.report(|health| health.stopped = true);
                     }
                 }
@@ -297,11 +301,13 @@ fn inspect_contained(inspector: &mut Inspector, frame: &Frame) -> Result<Inspect
 
 /// The output thread: applies the schedule to the lines until the last part is served, then releases them.
 ///
-/// A line that cannot be set is tried again and again, and the station is not ready until it could be.
+/// A line that cannot be set is tried again and again, at the end for a second, and the station is not ready until it
+/// could be.
 fn serve_outputs(shared: &Shared, mut outputs: Box<dyn LineOutputs>, clock: &dyn Clock) {
     // Unknown at first, so that both are set once whatever they were.
     let mut levels = [(Role::Reject, None), (Role::Ready, None)];
     let mut failed = false;
+    let mut releases = 0;
     loop {
         let mut output = lock(&shared.output);
         let now = clock.now();
@@ -325,7 +331,8 @@ fn serve_outputs(shared: &Shared, mut outputs: Box<dyn LineOutputs>, clock: &dyn
         let mut failure = None;
         for ((role, level), wanted) in levels.iter_mut().zip(wanted) {
             if *level != Some(wanted) {
-                match outputs.set(*role, wanted, clock.now()) {
+                let set = catch_unwind(AssertUnwindSafe(|| outputs.set(*role, wanted, clock.now())));
+                match set.unwrap_or_else(|_| Err("its driver panicked".into())) {
                     Ok(()) => *level = Some(wanted),
                     Err(why) => {
                         *level = None;
@@ -344,8 +351,11 @@ fn serve_outputs(shared: &Shared, mut outputs: Box<dyn LineOutputs>, clock: &dyn
         failed = failure.is_some();
         if failed {
             if done {
-                log::error!("FAULT the lines could not be released at the end");
-                return;
+                releases += 1;
+                if releases > RELEASE_TRIES {
+                    log::error!("FAULT the lines could not be released at the end");
+                    return;
+                }
             }
             clock.sleep_until(clock.now() + RETRY_LINE);
         }

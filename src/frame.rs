@@ -70,6 +70,14 @@ impl Frame {
     }
 
     /// The part of the frame inside `roi`.
+    ///
+    /// ```
+    /// use rejectd::frame::{Frame, Roi};
+    /// let columns: Vec<u8> = (0..32 * 16).flat_map(|i| [i as u8 % 32; 3]).collect();
+    /// let frame = Frame::new(32, 16, columns, Default::default(), 0).unwrap();
+    /// let right = frame.crop(Roi { x: 16, y: 0, width: 16, height: 16 }).unwrap();
+    /// assert_eq!(right.rgb()[0], 16);
+    /// ```
     /// # Errors  `FrameError::RoiOutside` if `roi` is not wholly inside the frame.
     pub fn crop(&self, roi: Roi) -> Result<Frame, FrameError> {
         let (width, height) = (self.width, self.height);

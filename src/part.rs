@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::frame::Frame;
 
-/// Counts the triggers since the start of the daemon, from 1; each names exactly one part.
+/// Counts the triggers since the start of the daemon, from 1; each names at most one part. A tick of a free-running
+/// trigger that was taken back leaves a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TriggerId(pub u64);
 
@@ -61,8 +62,6 @@ pub enum NoDecision {
     InspectionFailed(String),
     #[error("the verdict came {} ms after the part was due", .by.as_millis())]
     Late { by: Duration },
-    #[error("the daemon is shutting down")]
-    ShuttingDown,
 }
 
 /// The distances of the patches, an image of `height` × `width` patches, row by row; larger is more anomalous.

@@ -238,4 +238,13 @@ fn a_bound_that_adding_cannot_give_is_refused() {
     let parts = GoodParts::read(names(10), |part| Ok(belt.good_part(700 + part as u64))).unwrap();
     let error = add(&model, &estimate, &options, &parts, &|_, _, _| ()).unwrap_err().to_string();
     assert!(error.contains("teach it anew from 177"), "{error}");
+    // Nor does an estimate outlive a new normal.
+    options.max_false_rejects = None;
+    let warm = GoodParts::read(names(12), |part| Ok(warm(&belt.good_part(800 + part as u64)))).unwrap();
+    let added = add(&model, &estimate, &options, &warm, &|_, _, _| ()).unwrap();
+    assert!(
+        matches!(added.profile.about.threshold.promise, Promise::Void { .. }),
+        "{:?}",
+        added.profile.about.threshold
+    );
 }

@@ -69,26 +69,20 @@ impl<'a> Capture<'a> {
             };
             if looking {
                 match self.look(self.clock.now()) {
-                    Look::Part(job) => inspector.give(job)?,
-                    Look::Nothing => {}
+                    Look::Parts(jobs) => jobs.into_iter().try_for_each(|job| inspector.give(job))?,
                     Look::End => return Ok(()),
                 }
             }
             let (next, missed) = next_tick(tick, self.interval(), self.clock.now());
-            if let TriggerSettings::FreeRunning { interval } = self.trigger {
-                if self.lost.is_some() {
-                    // The source kept silent over these ticks, and their parts went by unseen.
-                    for late in 1..=missed {
-                        let part = self.arm(tick + interval * late as u32);
-                        inspector
-                            .give(Job { part, frame: Err(NoDecision::NoFrame("the source was silent".into())) })?;
-                    }
-                } else {
-                    let skipped = missed + u64::from(!looking);
-                    self.shared.skipped.fetch_add(skipped, Ordering::Relaxed);
-                }
-            }
+            self.skip(missed + u64::from(!looking));
             tick = next;
+        }
+    }
+
+    /// Counts ticks of the free-running trigger at which nobody looked, and nothing was wrong.
+    fn skip(&self, ticks: u64) {
+        if let TriggerSettings::FreeRunning { .. } = self.trigger {
+            self.shared.skipped.fetch_add(ticks, Ordering::Relaxed);
         }
     }
 
@@ -97,64 +91,102 @@ impl<'a> Capture<'a> {
         interval
     }
 
-    /// Asks the source once. A free-running tick is armed before: whatever keeps the frame away, its part is rejected.
+    /// Asks the source for one frame.
+    ///
+    /// A free-running tick is armed before, and so is each further one that passes meanwhile, so that whatever keeps
+    /// the frame away, their parts are rejected on time. Once it comes, the further ones were merely skipped.
     fn look(&mut self, now: Timestamp) -> Look {
-        let armed = matches!(self.trigger, TriggerSettings::FreeRunning { .. }).then(|| self.arm(now));
+        let mut armed = Vec::new();
+        if let TriggerSettings::FreeRunning { .. } = self.trigger {
+            armed.push(self.arm(now));
+        }
         if let Some(lost) = &self.lost
             && lost.reopen
         {
             if now < lost.retry {
                 let retry = lost.retry;
-                return self.without_frame(armed, retry, "the source is lost".to_owned());
+                return self.without_frame(armed, retry, "the source is lost");
             }
             if let Err(error) = self.source.reopen() {
                 return self.lose(armed, &error);
             }
         }
-        match self.source.grab(now, self.timeout) {
+        match self.grab(now, &mut armed) {
             Ok(frame) => {
                 self.found();
                 self.frame(armed, frame)
             }
             Err(SourceError::Exhausted) => {
-                self.cancel(armed);
+                // What comes after the last frame is no part.
+                for part in armed {
+                    self.shared.cancel(part);
+                }
                 Look::End
             }
             Err(SourceError::BadFrame(why)) => {
                 self.found();
-                let part = armed.unwrap_or_else(|| self.arm(now));
-                Look::Part(Job { part, frame: Err(NoDecision::BadFrame(why)) })
+                let captured = self.clock.now();
+                self.judged(armed, captured, Err(NoDecision::BadFrame(why)))
             }
             Err(error) => self.lose(armed, &error),
         }
     }
 
-    fn frame(&mut self, armed: Option<Part>, frame: Frame) -> Look {
-        let seen = self.presence.as_mut().map(|gate| gate.sees_part(&frame));
-        if let Some(Ok(false)) = seen {
-            self.shared.empty.fetch_add(1, Ordering::Relaxed);
-            self.cancel(armed);
-            return Look::Nothing;
+    /// The first frame captured at or after `now`; arms the ticks that pass while it is waited for.
+    fn grab(&mut self, now: Timestamp, armed: &mut Vec<Part>) -> Result<Frame, SourceError> {
+        let deadline = now + self.timeout;
+        loop {
+            let next = armed.last().map(|part| part.triggered + self.interval());
+            let until = next.map_or(deadline, |next| next.min(deadline));
+            match self.source.grab(now, until.since(self.clock.now())) {
+                Err(SourceError::Timeout(why)) => match next {
+                    Some(next) if next < deadline && !self.shared.stopping() => armed.push(self.arm(next)),
+                    _ => return Err(SourceError::Timeout(why)),
+                },
+                result => return result,
+            }
         }
-        let part = armed.unwrap_or_else(|| self.arm(frame.captured));
-        // A frame that the gate cannot look at is a part: only an empty belt may pass unseen.
-        let frame = match seen {
-            Some(Err(error)) => Err(NoDecision::BadFrame(error.to_string())),
-            _ => Ok(frame),
-        };
-        Look::Part(Job { part, frame })
+    }
+
+    fn frame(&mut self, armed: Vec<Part>, frame: Frame) -> Look {
+        match self.presence.as_mut().map(|gate| gate.sees_part(&frame)) {
+            Some(Ok(false)) => {
+                self.shared.empty.fetch_add(1, Ordering::Relaxed);
+                let (own, further) = (armed[0], armed[1..].to_vec());
+                self.shared.cancel(own);
+                Look::Parts(self.unseen(further))
+            }
+            // A frame that the gate cannot look at is a part: only an empty belt may pass unseen.
+            Some(Err(error)) => self.judged(armed, frame.captured, Err(NoDecision::BadFrame(error.to_string()))),
+            Some(Ok(true)) | None => self.judged(armed, frame.captured, Ok(frame)),
+        }
+    }
+
+    /// The frame belongs to the first tick, or is a part of its own where frames make parts.
+    fn judged(&mut self, mut armed: Vec<Part>, captured: Timestamp, frame: Result<Frame, NoDecision>) -> Look {
+        let further = armed.split_off(armed.len().min(1));
+        let part = armed.pop().unwrap_or_else(|| self.arm(captured));
+        let unseen = self.unseen(further);
+        Look::Parts(std::iter::once(Job { part, frame }).chain(unseen).collect())
+    }
+
+    /// Takes back ticks of a source that works. Those whose time has come already are parts that were rejected unseen.
+    fn unseen(&mut self, armed: Vec<Part>) -> Vec<Job> {
+        let (taken_back, served): (Vec<Part>, Vec<Part>) =
+            armed.into_iter().partition(|part| self.shared.cancel(*part));
+        self.skip(taken_back.len() as u64);
+        let late = |part| Job { part, frame: Err(NoDecision::NoFrame("it came after the part was due".into())) };
+        served.into_iter().map(late).collect()
     }
 
     /// A tick without a frame is a part that nobody saw; where only frames make parts, it is none, and the thread rests
     /// until `retry`.
-    fn without_frame(&mut self, armed: Option<Part>, retry: Timestamp, why: String) -> Look {
-        match armed {
-            Some(part) => Look::Part(Job { part, frame: Err(NoDecision::NoFrame(why)) }),
-            None => {
-                self.sleep_until(retry);
-                Look::Nothing
-            }
+    fn without_frame(&mut self, armed: Vec<Part>, retry: Timestamp, why: &str) -> Look {
+        if armed.is_empty() {
+            self.sleep_until(retry);
         }
+        let unseen = |part| Job { part, frame: Err(NoDecision::NoFrame(why.to_owned())) };
+        Look::Parts(armed.into_iter().map(unseen).collect())
     }
 
     fn arm(&mut self, triggered: Timestamp) -> Part {
@@ -164,16 +196,8 @@ impl<'a> Capture<'a> {
         part
     }
 
-    /// Takes back a tick at which there was no part; its number goes to the next one.
-    fn cancel(&mut self, armed: Option<Part>) {
-        if let Some(part) = armed {
-            self.shared.cancel(part);
-            self.parts -= 1;
-        }
-    }
-
     /// Notes that no frame came. A source that is silent twice in a row is opened again too.
-    fn lose(&mut self, armed: Option<Part>, error: &SourceError) -> Look {
+    fn lose(&mut self, armed: Vec<Part>, error: &SourceError) -> Look {
         let now = self.clock.now();
         let again = self.lost.take();
         let pause = again.as_ref().map_or(FIRST_RETRY, |lost| (2 * lost.pause).min(LAST_RETRY));
@@ -186,7 +210,7 @@ impl<'a> Capture<'a> {
         let retry = now + pause;
         self.lost = Some(Lost { since, retry, pause, reopen });
         self.shared.report(|health| health.source_lost = true);
-        self.without_frame(armed, retry, error.to_string())
+        self.without_frame(armed, retry, &error.to_string())
     }
 
     fn found(&mut self) {
@@ -250,9 +274,8 @@ impl ToInspector<'_> {
 
 /// What asking the source gave.
 enum Look {
-    Part(Job),
-    /// No part: an empty belt, or a source that is lost.
-    Nothing,
+    /// Any number of parts; none for an empty belt, or for a lost source whose frames make the parts.
+    Parts(Vec<Job>),
     /// No part will come any more.
     End,
 }

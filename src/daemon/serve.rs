@@ -155,9 +155,12 @@ fn log_ready(settings: &Settings, Ready { inspector, profile, fell_back }: &Read
         profile.fingerprint(),
         about.generation
     );
-    match settings.threshold {
-        Some(_) => log::info!("threshold: {} from the configuration; it carries no bound", inspector.threshold()),
-        None => log::info!("threshold: {}; {}", inspector.threshold(), about.threshold.promise),
+    match &settings.threshold {
+        // A generation that was fallen back to keeps its own.
+        Some(manual) if manual.fingerprint == profile.fingerprint() => {
+            log::info!("threshold: {} from the configuration; it carries no bound", inspector.threshold())
+        }
+        _ => log::info!("threshold: {}; {}", inspector.threshold(), about.threshold.promise),
     }
 }
 

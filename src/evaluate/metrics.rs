@@ -11,6 +11,12 @@ use std::time::Duration;
 ///
 /// Returns a number in [0, 1]: 1 if every anomalous one lies above every good one, 0.5 for guessing; not a number if
 /// either is empty, for then nothing was measured.
+///
+/// ```
+/// use rejectd::evaluate::metrics::auroc;
+/// // Of the four pairs three are in order and one is tied.
+/// assert_eq!(auroc(&[0.1, 0.2], &[0.2, 0.3]), 0.875);
+/// ```
 /// # Source  Mann and Whitney 1947; equals `sklearn.metrics.roc_auc_score`.
 pub fn auroc(good: &[f32], anomalous: &[f32]) -> f64 {
     let mut good_below = 0.0;

@@ -4,6 +4,11 @@ use super::recipe::ScoreRule;
 
 /// The score by `rule`; larger is worse. A distance that is no number makes the score none, which no verdict accepts.
 /// * `distances` — (P,), P ≥ 1
+///
+/// ```
+/// use rejectd::inspect::{recipe::ScoreRule, score::score};
+/// assert_eq!(score(&[0.5, 0.25, 1.0, 0.0], ScoreRule::TopFraction(0.5)), 0.75);
+/// ```
 pub fn score(distances: &[f32], rule: ScoreRule) -> f32 {
     if distances.iter().any(|distance| distance.is_nan()) {
         return f32::NAN;

@@ -51,9 +51,11 @@ impl Schedule {
         self.in_flight.insert(place, InFlight { id: part.id, due, accepted: false });
     }
 
-    /// Takes back a part that was none: the belt was empty.
-    pub fn cancel(&mut self, part: Part) {
+    /// Takes back a part that was none: the belt was empty. Returns whether that was in time.
+    pub fn cancel(&mut self, part: Part) -> bool {
+        let before = self.in_flight.len();
         self.in_flight.retain(|other| other.id != part.id);
+        self.in_flight.len() < before
     }
 
     /// Takes in the verdict of a part, and returns the one that holds: an Accept at or after the part's due time comes
@@ -170,7 +172,7 @@ mod tests {
         let mut schedule = Schedule::new(Mode::Pass, DELAY, PULSE);
         (1..=3).for_each(|i| schedule.arm(part(i, 1000 * i)));
         schedule.decide(part(2, 2000), Verdict::Accept, at(2040));
-        schedule.decide(part(3, 3000), Verdict::NoDecision(NoDecision::ShuttingDown), at(3040));
+        schedule.decide(part(3, 3000), Verdict::NoDecision(NoDecision::NoFrame("unplugged".into())), at(3040));
         assert_eq!(pulses(&mut schedule), [(2500, 2550)]);
     }
 
@@ -196,8 +198,10 @@ mod tests {
     fn a_tick_without_a_part_is_taken_back() {
         let mut schedule = Schedule::new(Mode::Eject, DELAY, PULSE);
         schedule.arm(part(1, 0));
-        schedule.cancel(part(1, 0));
-        assert!(schedule.is_idle());
+        assert!(schedule.cancel(part(1, 0)) && schedule.is_idle());
+        schedule.arm(part(2, 0));
+        schedule.advance(at(500));
+        assert!(!schedule.cancel(part(2, 0)), "its time has come");
     }
 
     #[test]

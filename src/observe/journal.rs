@@ -302,7 +302,7 @@ mod tests {
         // systemd-journal-logger changes every other name.
         let stays = |name: &str| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') && !name.starts_with('_');
         assert!(fields.iter().all(|(name, _)| stays(name)));
-        let fault = super::fields(&outcome(Verdict::NoDecision(NoDecision::ShuttingDown), None, 1));
+        let fault = super::fields(&outcome(Verdict::NoDecision(NoDecision::NoFrame("unplugged".into())), None, 1));
         assert_eq!(fault.last().unwrap(), &("REASON", "the daemon is shutting down".to_owned()));
         assert!(fault.iter().all(|(name, _)| !["SCORE", "SEQUENCE"].contains(name)));
     }
@@ -313,7 +313,7 @@ mod tests {
             let fields = fields(&outcome(verdict.clone(), None, 1));
             priority(&Record::builder().level(level(&verdict)).key_values(&fields).build())
         };
-        assert_eq!(priority_of(Verdict::NoDecision(NoDecision::ShuttingDown)), 3);
+        assert_eq!(priority_of(Verdict::NoDecision(NoDecision::NoFrame("unplugged".into()))), 3);
         assert_eq!(priority_of(Verdict::Reject), 5);
         assert_eq!(priority_of(Verdict::Accept), 6);
         let plain = |level: Level| priority(&Record::builder().level(level).build());

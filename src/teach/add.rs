@@ -104,19 +104,26 @@ fn restated(
                 let asked = asked.or((rank < parts).then_some(*false_rejects));
                 return Ok(calibrate::bounded(&scores, asked)?);
             }
-            format!(
-                "{rejected_before} of {added} added good parts lay above the old threshold, more than its bound makes \
-                 plausible: they are a new normal; for a bound, teach anew from good parts in the proportions of the line"
-            )
+            new_normal(rejected_before, added)
         }
-        Promise::Estimate { folds, .. } => match asked {
-            None => return Ok(calibrate::estimated(&scores, *folds)?),
-            Some(_) => "its threshold is an estimate".to_owned(),
-        },
+        Promise::Estimate { false_rejects, folds, .. } => {
+            match (asked, calibrate::plausible(rejected_before, added, *false_rejects)) {
+                (None, true) => return Ok(calibrate::estimated(&scores, *folds)?),
+                (Some(_), _) => "its threshold is an estimate".to_owned(),
+                (None, false) => new_normal(rejected_before, added),
+            }
+        }
         Promise::Void { because } => because.clone(),
     };
     if let Some(asked) = asked {
         return Err(CalibrateError::NoBound { asked, why: because }.into());
     }
     Ok(Threshold { value: calibrate::bounded(&scores, None)?.value, promise: Promise::Void { because } })
+}
+
+fn new_normal(rejected_before: usize, added: usize) -> String {
+    format!(
+        "{rejected_before} of {added} added good parts lay above the old threshold, more than its bound makes plausible: \
+         they are a new normal; for a bound, teach anew from good parts in the proportions of the line"
+    )
 }

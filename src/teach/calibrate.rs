@@ -23,7 +23,7 @@ pub enum CalibrateError {
     #[error(
         "a bound of {} % false rejects was asked for, but the profile's parts allow none ({why}); teach it anew from {} \
          or more good parts, or leave out --max-false-rejects",
-        percent(*.asked), 3 * parts_needed(*.asked)
+        percent(*.asked), parts_needed(*.asked).saturating_mul(3)
     )]
     NoBound { asked: f64, why: String },
     #[error("there are no calibration scores; at least one good part must be left out of the bank")]
@@ -48,7 +48,7 @@ pub fn bounded(scores: &[f32], asked: Option<f64>) -> Result<Threshold, Calibrat
         Some(asked) => {
             let needed = parts_needed(asked);
             if parts < needed {
-                let more = 3 * (needed - parts);
+                let more = (needed - parts).saturating_mul(3);
                 return Err(CalibrateError::TooFew { asked, needed, found: parts, more });
             }
             (smallest_rank(parts, asked), asked)
@@ -71,8 +71,13 @@ pub fn estimated(scores: &[f32], folds: usize) -> Result<Threshold, CalibrateErr
 }
 
 /// How many calibration parts a bound needs: the largest of them is then the threshold.
+///
+/// ```
+/// use rejectd::teach::calibrate::parts_needed;
+/// assert_eq!((parts_needed(0.05), parts_needed(0.01)), (59, 299));
+/// ```
 pub fn parts_needed(bound: f64) -> usize {
-    ((1.0 - CONFIDENCE).ln() / (1.0 - bound).ln()).ceil() as usize
+    ((1.0 - CONFIDENCE).ln() / (-bound).ln_1p()).ceil() as usize
 }
 
 /// The smallest bound that `parts` allow.
@@ -155,6 +160,7 @@ mod tests {
 
     #[test]
     fn impossible_bounds_and_scores_are_refused() {
+        assert!(matches!(bounded(&numbered(20), Some(1e-17)), Err(CalibrateError::TooFew { .. })));
         for asked in [0.0, 1.0, -0.1, f64::NAN] {
             assert!(matches!(bounded(&numbered(20), Some(asked)), Err(CalibrateError::Impossible(_))));
         }

@@ -130,6 +130,8 @@ pub enum TeachError {
     Unusable(#[from] InspectError),
     #[error(transparent)]
     Calibrate(#[from] CalibrateError),
+    #[error("{part}: the backbone gives numbers that are none for it; use another model")]
+    NotFinite { part: String },
     #[error("the recipe cannot be taught: {0}")]
     Recipe(String),
     #[error(
@@ -215,7 +217,7 @@ fn check_bound(options: &Options, count: usize) -> Result<(), CalibrateError> {
         return Err(CalibrateError::Impossible(asked));
     }
     let needed = calibrate::parts_needed(asked);
-    match SPLIT_FROM.max(3 * needed).checked_sub(count) {
+    match SPLIT_FROM.max(needed.saturating_mul(3)).checked_sub(count) {
         None | Some(0) => Ok(()),
         Some(more) => Err(CalibrateError::TooFew { asked, needed, found: count / 3, more }),
     }
@@ -328,6 +330,9 @@ impl Lesson<'_> {
         let rows = self.rows_per_part(parts.len());
         let job = |extractor: &mut Extractor, i: usize| -> Result<Embeddings, TeachError> {
             let (embeddings, _) = extractor.run(&self.load(parts[i])?).map_err(self.named(parts[i]))?;
+            if embeddings.data().iter().any(|value| !value.is_finite()) {
+                return Err(TeachError::NotFinite { part: self.parts.name(parts[i]).to_owned() });
+            }
             if rows == embeddings.len() {
                 return Ok(embeddings);
             }

@@ -43,7 +43,10 @@ pub fn run(args: &Configured) -> anyhow::Result<ExitCode> {
         Ok(source) => {
             println!("source         {}", source.describe());
             if let SourceSettings::V4l2(v4l2) = &settings.source {
-                println!("{}", describe_device(&v4l2.device)?);
+                match describe_device(&v4l2.device) {
+                    Ok(description) => println!("{description}"),
+                    Err(error) => wrong.push(error.into()),
+                }
             }
         }
         Err(error) => wrong.push(error.into()),

@@ -142,7 +142,7 @@ fn common_folder(paths: &[PathBuf]) -> PathBuf {
     common
 }
 
-/// Where the heat map of a picture goes: below `folder` as the picture below `common`, so that no two meet.
+/// Where the heat map of a picture goes: below `folder` as the picture below `common`, so that equal names in different folders do not meet.
 fn heat_map_path(folder: &Path, picture: &Path, common: &Path) -> PathBuf {
     let below = picture.strip_prefix(common).unwrap_or(picture);
     // A path that goes up or starts at the root must not lead out of the folder.

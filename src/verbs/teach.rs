@@ -42,6 +42,7 @@ pub fn run(args: &Teach) -> anyhow::Result<ExitCode> {
             *defect_fraction = 0.0;
         }
         options.recipe.roi_px = options.recipe.roi_px.or(settings.roi);
+        let old = earlier(args, &options)?;
         let clock: Arc<dyn Clock> = Arc::new(MonotonicClock);
         let mut source = serve::open_source(&settings, clock.clone())?;
         println!("{}", source.describe());
@@ -49,13 +50,14 @@ pub fn run(args: &Teach) -> anyhow::Result<ExitCode> {
         // Learning takes a while, and the daemon may want the camera.
         drop(source);
         let names = (1..=frames.len()).map(|number| format!("picture {number}")).collect();
-        learn(args, &model, &options, GoodParts::read(names, |part| Ok(frames[part].clone()))?)?;
+        learn(args, &model, &options, old, GoodParts::read(names, |part| Ok(frames[part].clone()))?)?;
     } else {
+        let old = earlier(args, &options)?;
         let lists = args.from.iter().map(|from| list_images(from)).collect::<Result<Vec<_>, _>>()?;
         let paths = lists.concat();
         let names = paths.iter().map(|path| path.file_name().unwrap_or_default().to_string_lossy().into()).collect();
         let load = |part: usize| read_frame(&paths[part]).map_err(|e| e.to_string());
-        learn(args, &model, &options, GoodParts::read(names, load)?)?;
+        learn(args, &model, &options, old, GoodParts::read(names, load)?)?;
     }
     println!("{} in {:.1} s", args.profile.display(), started.elapsed().as_secs_f32());
     Ok(ExitCode::SUCCESS)
@@ -98,17 +100,25 @@ fn options(args: &Teach, model: &Model) -> Options {
     }
 }
 
-fn learn(args: &Teach, model: &Model, options: &Options, parts: GoodParts) -> anyhow::Result<()> {
+/// The profile to add to, before any picture is taken for it.
+fn earlier(args: &Teach, options: &Options) -> anyhow::Result<Option<Profile>> {
+    if !args.add {
+        return Ok(None);
+    }
+    let old = generations::load(&args.profile)?;
+    if let (Some(configured), taught) = (options.recipe.roi_px, old.about.recipe.roi_px)
+        && taught != Some(configured)
+    {
+        let taught = taught.map_or("the whole frame".to_owned(), |roi| roi.to_string());
+        return Err(JudgeError::OtherRoi { configured, file: args.profile.clone(), taught }.into());
+    }
+    Ok(Some(old))
+}
+
+fn learn(args: &Teach, model: &Model, options: &Options, old: Option<Profile>, parts: GoodParts) -> anyhow::Result<()> {
     let bars = Bars::default();
     let progress = |stage, done, total| bars.step(stage, done, total);
-    let mut profile = if args.add {
-        let old = generations::load(&args.profile)?;
-        if let (Some(configured), taught) = (options.recipe.roi_px, old.about.recipe.roi_px)
-            && taught != Some(configured)
-        {
-            let taught = taught.map_or("the whole frame".to_owned(), |roi| roi.to_string());
-            return Err(JudgeError::OtherRoi { configured, file: args.profile.clone(), taught }.into());
-        }
+    let mut profile = if let Some(old) = old {
         let parts = parts.without(&old.about.taught);
         announce(&parts, options);
         let added = add(model, &old, options, &parts, &progress)?;
