@@ -303,7 +303,7 @@ mod tests {
         let stays = |name: &str| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') && !name.starts_with('_');
         assert!(fields.iter().all(|(name, _)| stays(name)));
         let fault = super::fields(&outcome(Verdict::NoDecision(NoDecision::NoFrame("unplugged".into())), None, 1));
-        assert_eq!(fault.last().unwrap(), &("REASON", "the daemon is shutting down".to_owned()));
+        assert_eq!(fault.last().unwrap(), &("REASON", "no frame came: unplugged".to_owned()));
         assert!(fault.iter().all(|(name, _)| !["SCORE", "SEQUENCE"].contains(name)));
     }
 
