@@ -15,9 +15,16 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, and every inspected part is good · 1 a part was rejected (inspect) · 2 wrong command line ·
-65 a picture, profile or set of parts cannot be used · 66 an input is not there · 69 the camera or source cannot be used ·
-70 a bug · 73 the result cannot be written · 78 the configuration or the model card is wrong";
+Exit codes:
+   0  done, and every inspected part is good
+   1  inspect: a part was rejected
+   2  the command line is wrong
+  65  a picture, profile or set of parts cannot be used
+  66  an input is not there
+  69  the camera or source cannot be used
+  70  a bug
+  73  the result cannot be written
+  78  the configuration or the model card is wrong";
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
