@@ -207,7 +207,8 @@ pub fn run(station: Station, with_control: impl FnOnce(Control), mut observe: im
         let shared = &*shared;
         let output_clock = clock.clone();
         spawn(scope, "output", move || serve_outputs(shared, outputs, &*output_clock));
-        let capture = Capture::new(source, timeout, trigger, presence, shared, clock.clone());
+        let capture =
+            Capture { source, timeout, trigger, presence, shared, clock: clock.clone(), parts: 0, lost: None };
         spawn(scope, "capture", move || capture.run(&idle, &job_sender));
         let inspecting = spawn(scope, "inspect", move || {
             let _closing = Closing(shared);

@@ -20,18 +20,19 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 const NAP: Duration = Duration::from_millis(50);
 
 pub(super) struct Capture<'a> {
-    source: Box<dyn FrameSource>,
-    timeout: Duration,
-    trigger: TriggerSettings,
-    presence: Option<PresenceGate>,
-    shared: &'a Shared,
-    clock: Arc<dyn Clock>,
-    parts: u64,
-    lost: Option<Lost>,
+    pub source: Box<dyn FrameSource>,
+    pub timeout: Duration,
+    pub trigger: TriggerSettings,
+    pub presence: Option<PresenceGate>,
+    pub shared: &'a Shared,
+    pub clock: Arc<dyn Clock>,
+    /// How many parts were armed.
+    pub parts: u64,
+    pub lost: Option<Lost>,
 }
 
 /// Since when the source is lost, for the log, and when to try again.
-struct Lost {
+pub(super) struct Lost {
     since: Timestamp,
     retry: Timestamp,
     pause: Duration,
@@ -39,18 +40,7 @@ struct Lost {
     reopen: bool,
 }
 
-impl<'a> Capture<'a> {
-    pub fn new(
-        source: Box<dyn FrameSource>,
-        timeout: Duration,
-        trigger: TriggerSettings,
-        presence: Option<PresenceGate>,
-        shared: &'a Shared,
-        clock: Arc<dyn Clock>,
-    ) -> Capture<'a> {
-        Capture { source, timeout, trigger, presence, shared, clock, parts: 0, lost: None }
-    }
-
+impl Capture<'_> {
     /// Takes parts until the source is exhausted, the line is told to stop, or the inspector is gone.
     pub fn run(mut self, idle: &Receiver<()>, jobs: &SyncSender<Job>) {
         let _gone = self.take_parts(&mut ToInspector { idle, jobs, is_idle: false });
@@ -152,9 +142,11 @@ impl<'a> Capture<'a> {
         match self.presence.as_mut().map(|gate| gate.sees_part(&frame)) {
             Some(Ok(false)) => {
                 self.shared.empty.fetch_add(1, Ordering::Relaxed);
-                let (own, further) = (armed[0], armed[1..].to_vec());
-                self.shared.cancel(own);
-                Look::Parts(self.unseen(further))
+                let mut armed = armed.into_iter();
+                if let Some(own) = armed.next() {
+                    self.shared.cancel(own);
+                }
+                Look::Parts(self.unseen(armed.collect()))
             }
             // A frame that the gate cannot look at is a part: only an empty belt may pass unseen.
             Some(Err(error)) => self.judged(armed, frame.captured, Err(NoDecision::BadFrame(error.to_string()))),

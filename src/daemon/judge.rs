@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{ManualThreshold, Settings, SourceSettings};
 use crate::frame::Roi;
 use crate::inspect::card::{CardError, Model};
-use crate::inspect::{InspectError, Inspector};
+use crate::inspect::{InspectError, Inspector, short};
 use crate::profile::generations::{self, FellBack};
 use crate::profile::{Profile, ProfileError};
 
@@ -16,6 +16,26 @@ pub struct Ready {
     pub profile: Profile,
     /// Set if the profile is not the one in FILE, but a generation of it.
     pub fell_back: Option<FellBack>,
+}
+
+impl Ready {
+    /// Name and value of what parts are judged by, for the log and for `check`: model, profile, threshold.
+    pub fn facts(&self, settings: &Settings) -> [(&'static str, String); 3] {
+        let (profile, about) = (&self.profile, &self.profile.about);
+        let (file, fingerprint) = (settings.profile.display(), profile.fingerprint());
+        let threshold = match &settings.threshold {
+            // A generation that was fallen back to keeps its own.
+            Some(manual) if manual.fingerprint == fingerprint => {
+                format!("{} from the configuration; it carries no bound", manual.value)
+            }
+            _ => format!("{}: {}", about.threshold.value, about.threshold.promise),
+        };
+        let (generation, rows) = (about.generation, profile.bank.len());
+        let profile =
+            format!("{file} {fingerprint}, generation {generation}, {rows} bank rows; its probe scores as taught");
+        let model = format!("{} {}", about.backbone.name, short(&about.backbone.fingerprint));
+        [("model", model), ("profile", profile), ("threshold", threshold)]
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +89,19 @@ pub fn open_profile(model: &Model, file: &Path) -> Result<(Profile, Inspector), 
     Ok((profile, inspector))
 }
 
+/// Whether the profile in `file` was taught with the region that is configured; none configured takes the profile's.
+/// # Errors  `JudgeError::OtherRoi`
+pub fn check_roi(configured: Option<Roi>, profile: &Profile, file: &Path) -> Result<(), JudgeError> {
+    let taught = profile.about.recipe.roi_px;
+    match configured {
+        Some(configured) if taught != Some(configured) => {
+            let taught = taught.map_or("the whole frame".to_owned(), |roi| roi.to_string());
+            Err(JudgeError::OtherRoi { configured, file: file.to_owned(), taught })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A warning, if the source is set to another frame size than the profile was taught with: the picture would be resized
 /// all the same, and look a little different from what was taught.
 pub fn other_size(settings: &Settings, profile: &Profile) -> Option<String> {
@@ -96,13 +129,7 @@ fn inspector(model: &Model, profile: &Profile) -> Result<Inspector, InspectError
 
 /// Holds the profile against the configuration and sets the threshold in force.
 fn finish(settings: &Settings, mut ready: Ready) -> Result<Ready, JudgeError> {
-    let file = || settings.profile.clone();
-    let taught = ready.profile.about.recipe.roi_px;
-    if let Some(configured) = settings.roi
-        && taught != Some(configured)
-    {
-        let taught = taught.map_or("the whole frame".to_owned(), |roi| roi.to_string());
-        let error = JudgeError::OtherRoi { configured, file: file(), taught };
+    if let Err(error) = check_roi(settings.roi, &ready.profile, &settings.profile) {
         return Err(match &ready.fell_back {
             // Nobody configured this generation, so it is not the configuration that is wrong.
             Some(fell_back) => {
@@ -119,7 +146,7 @@ fn finish(settings: &Settings, mut ready: Ready) -> Result<Ready, JudgeError> {
             return Err(JudgeError::ForeignThreshold {
                 value: *value,
                 meant: fingerprint.clone(),
-                file: file(),
+                file: settings.profile.clone(),
                 found,
             });
         } else {

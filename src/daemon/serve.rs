@@ -12,7 +12,6 @@ use super::presence::PresenceGate;
 use super::{Control, Station, Summary};
 use crate::clock::{Clock, MonotonicClock};
 use crate::config::{self, LineBackend, PresenceSettings, Settings, SourceSettings};
-use crate::inspect::short;
 use crate::line::LineOutputs;
 use crate::line::dry_run::DryRun;
 use crate::line::schedule::Schedule;
@@ -139,28 +138,15 @@ fn reload(config: &Path, old: &Settings) -> anyhow::Result<(Settings, Ready)> {
     Ok((taken_over, ready))
 }
 
-fn log_ready(settings: &Settings, Ready { inspector, profile, fell_back }: &Ready) {
-    if let Some(fell_back) = fell_back {
+fn log_ready(settings: &Settings, ready: &Ready) {
+    if let Some(fell_back) = &ready.fell_back {
         log::error!("FAULT {}; inspecting by generation {} instead", fell_back.because, fell_back.generation);
     }
-    if let Some(mismatch) = judge::other_size(settings, profile) {
+    if let Some(mismatch) = judge::other_size(settings, &ready.profile) {
         log::warn!("{mismatch}");
     }
-    let about = &profile.about;
-    log::info!("model: {} {}", about.backbone.name, short(&about.backbone.fingerprint));
-    let bank = profile.bank.len();
-    log::info!(
-        "profile: {} {}, generation {}, {bank} bank rows",
-        settings.profile.display(),
-        profile.fingerprint(),
-        about.generation
-    );
-    match &settings.threshold {
-        // A generation that was fallen back to keeps its own.
-        Some(manual) if manual.fingerprint == profile.fingerprint() => {
-            log::info!("threshold: {} from the configuration; it carries no bound", inspector.threshold())
-        }
-        _ => log::info!("threshold: {}; {}", inspector.threshold(), about.threshold.promise),
+    for (name, value) in ready.facts(settings) {
+        log::info!("{name}: {value}");
     }
 }
 

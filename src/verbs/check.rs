@@ -7,7 +7,6 @@ use crate::cli::Configured;
 use crate::clock::MonotonicClock;
 use crate::config::{self, SourceSettings};
 use crate::daemon::{judge, serve};
-use crate::inspect::short;
 use crate::source::v4l2::describe_device;
 
 /// Runs the verb: prints what it found on stdout and what is wrong on stderr.
@@ -20,21 +19,11 @@ pub fn run(args: &Configured) -> anyhow::Result<ExitCode> {
     let mut wrong: Vec<anyhow::Error> = Vec::new();
     match judge::open(&settings) {
         Ok(ready) => {
-            let (profile, about) = (&ready.profile, &ready.profile.about);
-            println!("model          {} {}", about.backbone.name, short(&about.backbone.fingerprint));
-            println!(
-                "profile        {} {}, generation {}, {} bank rows; its probe scores as taught",
-                settings.profile.display(),
-                profile.fingerprint(),
-                about.generation,
-                profile.bank.len()
-            );
-            if let Some(mismatch) = judge::other_size(&settings, profile) {
-                println!("warning        {mismatch}");
+            for (name, value) in ready.facts(&settings) {
+                println!("{name:<14} {value}");
             }
-            match &settings.threshold {
-                Some(manual) => println!("threshold      {} from the configuration; it carries no bound", manual.value),
-                None => println!("threshold      {}: {}", about.threshold.value, about.threshold.promise),
+            if let Some(mismatch) = judge::other_size(&settings, &ready.profile) {
+                println!("warning        {mismatch}");
             }
         }
         Err(error) => wrong.push(error.into()),

@@ -11,7 +11,7 @@ use super::progress::Bars;
 use crate::cli::{DistanceArg, GranularityArg, Teach};
 use crate::clock::{Clock, MonotonicClock};
 use crate::config::{self, SourceSettings};
-use crate::daemon::judge::JudgeError;
+use crate::daemon::judge::check_roi;
 use crate::daemon::serve;
 use crate::frame::Frame;
 use crate::inspect::card::Model;
@@ -106,12 +106,7 @@ fn earlier(args: &Teach, options: &Options) -> anyhow::Result<Option<Profile>> {
         return Ok(None);
     }
     let old = generations::load(&args.profile)?;
-    if let (Some(configured), taught) = (options.recipe.roi_px, old.about.recipe.roi_px)
-        && taught != Some(configured)
-    {
-        let taught = taught.map_or("the whole frame".to_owned(), |roi| roi.to_string());
-        return Err(JudgeError::OtherRoi { configured, file: args.profile.clone(), taught }.into());
-    }
+    check_roi(options.recipe.roi_px, &old, &args.profile)?;
     Ok(Some(old))
 }
 
