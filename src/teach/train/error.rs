@@ -1,0 +1,122 @@
+use std::collections::BTreeSet;
+
+use super::mixup::Mixup;
+use super::{HeadShape, Samples, TrainOptions};
+use crate::teach::losses::LossError;
+
+/// Why a head cannot be trained.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    #[error(transparent)]
+    Loss(#[from] LossError),
+    #[error("{what} samples have {rows} embeddings, {labels} labels and {kinds} kinds; give one of each for every row")]
+    Rows { what: &'static str, rows: usize, labels: usize, kinds: usize },
+    #[error("learning samples have {learn} channels, held-out samples {held_out}; take both from the same taps")]
+    Channels { learn: usize, held_out: usize },
+    #[error("a label is {found}, expected below {classes}, the number of classes")]
+    Label { found: u32, classes: usize },
+    #[error(
+        "the learning samples are all of class {class}, expected good ones and at least one class of anomalous ones; \
+         add the other, for example by synthetic defects"
+    )]
+    OneClass { class: u32 },
+    #[error("a batch of {batch} gives less than two rows to each of {classes} classes; make it at least {}", 2 * classes)]
+    Batch { batch: usize, classes: usize },
+    #[error(
+        "{} samples are {found} rows to learn from, but a batch of {batch} takes at least {needed}; give more of them or \
+         make the batch smaller", class_name(*class)
+    )]
+    TooFew { class: u32, found: usize, needed: usize, batch: usize },
+    #[error(
+        "the held-out samples are {good} good and {anomalous} anomalous, expected at least one of each; hold out more"
+    )]
+    HeldOut { good: usize, anomalous: usize },
+    #[error("option '{option}' is {found}, expected {expected}; correct it")]
+    Option { option: &'static str, found: f64, expected: &'static str },
+    #[error("a linear head of width {width} from {channels} channels, expected 1 to {channels}; choose another width")]
+    Width { width: usize, channels: usize },
+    #[error("mixup does not go with loss '{loss}', only with 'softmax' and 'l2-softmax'; leave it out")]
+    Mixup { loss: &'static str },
+    #[error(
+        "loss '{loss}' is no number any more at step {step} with learning rate {learning_rate}; try {}",
+        learning_rate / 10.0
+    )]
+    Diverged { loss: &'static str, learning_rate: f64, step: usize },
+    #[error("the samples hold values that are no numbers; use another backbone")]
+    NotFinite,
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+fn class_name(class: u32) -> String {
+    if class == 0 { "good".to_owned() } else { format!("class {class}") }
+}
+
+pub fn check_samples(learn: &Samples, held_out: &Samples) -> Result<(), TrainError> {
+    for (what, samples) in [("learning", learn), ("held-out", held_out)] {
+        let [rows, labels, kinds] = [samples.embeddings.len(), samples.labels.len(), samples.kinds.len()];
+        if labels != rows || kinds != rows {
+            return Err(TrainError::Rows { what, rows, labels, kinds });
+        }
+        if samples.embeddings.data().iter().any(|value| !value.is_finite()) {
+            return Err(TrainError::NotFinite);
+        }
+    }
+    let (learn, held_out) = (learn.embeddings.width(), held_out.embeddings.width());
+    if learn == held_out { Ok(()) } else { Err(TrainError::Channels { learn, held_out }) }
+}
+
+pub fn check_options(options: &TrainOptions, learn: &Samples, classes: usize) -> Result<(), TrainError> {
+    check_optimiser(options.learning_rate, options.weight_decay)?;
+    check_number("nearness", options.nearness.into(), options.nearness >= 0.0, "0 or more")?;
+    check_shape(options.shape, learn.embeddings.width())?;
+    if options.mixup.is_some() && !Mixup::suits(&options.loss) {
+        return Err(TrainError::Mixup { loss: options.loss.name() });
+    }
+    check_classes(learn.labels, classes)?;
+    check_batch(learn.labels, classes, options.batch)
+}
+
+pub fn check_optimiser(learning_rate: f64, weight_decay: f64) -> Result<(), TrainError> {
+    check_number("learning_rate", learning_rate, learning_rate > 0.0, "above 0")?;
+    check_number("weight_decay", weight_decay, weight_decay >= 0.0, "0 or more")
+}
+
+pub fn check_number(option: &'static str, found: f64, fits: bool, expected: &'static str) -> Result<(), TrainError> {
+    if fits && found.is_finite() { Ok(()) } else { Err(TrainError::Option { option, found, expected }) }
+}
+
+/// Refuses a class with fewer than `needed` rows.
+pub fn check_count(labels: &[u32], class: u32, needed: usize, batch: usize) -> Result<(), TrainError> {
+    let found = labels.iter().filter(|label| **label == class).count();
+    if found >= needed { Ok(()) } else { Err(TrainError::TooFew { class, found, needed, batch }) }
+}
+
+fn check_shape(shape: HeadShape, channels: usize) -> Result<(), TrainError> {
+    match shape {
+        HeadShape::Linear { width } if !(1..=channels).contains(&width) => Err(TrainError::Width { width, channels }),
+        HeadShape::Mlp { hidden: 0, .. } => {
+            Err(TrainError::Option { option: "hidden", found: 0.0, expected: "1 or more" })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_classes(labels: &[u32], classes: usize) -> Result<(), TrainError> {
+    if let Some(found) = labels.iter().find(|label| **label as usize >= classes) {
+        return Err(TrainError::Label { found: *found, classes });
+    }
+    match labels.iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()[..] {
+        [class] => Err(TrainError::OneClass { class: *class }),
+        _ => Ok(()),
+    }
+}
+
+fn check_batch(labels: &[u32], classes: usize, batch: usize) -> Result<(), TrainError> {
+    let needed = batch / classes;
+    if needed < 2 {
+        return Err(TrainError::Batch { batch, classes });
+    }
+    check_count(labels, 0, needed, batch)?;
+    (1..classes as u32).try_for_each(|class| check_count(labels, class, 2, batch))
+}
