@@ -1,132 +1,172 @@
-//! A few synthetic defects, to estimate what a threshold would catch: a line, and a pasted patch.
+//! Synthetic defects: a picture of a good part with one defect on it, and the exact mask of what changed.
 //!
-//! They are no training data and no test set: they say whether the threshold is of any use, and where it ends.
+//! Teaching tries them to estimate what a threshold would catch, and heads are trained on them. They are no test set:
+//! only real defects tell how good an inspection is.
+//!
+//! **One path.** Each kind proposes a layer, the change of every pixel around a place of its choice. The layer is made
+//! as strong as the severity asks, in units of the noise of the good part at that very place, rounded to bytes, and
+//! becomes picture and mask at once:
+//!
+//! - A pixel is in the mask exactly if it differs from the good picture. A change of less than [`VISIBLE_LEVELS`] in
+//!   every channel is taken back, so that a mask ends where its defect does.
+//! - Lengths are shares of the region's shorter side, so that a defect looks the same at 64 and at 4000 pixels.
+//! - One seed, one picture.
+//! - A defect that cannot be seen, or is weaker than asked for, is drawn anew, [`TRIES`] times in all. After that the
+//!   strongest try is taken if it is at least as strong as the noise, and [`Drawn::severity`] says what it came to. If
+//!   there is none, because a plain surface has no structure to move, a line is drawn, and [`Drawn::kind`] says so.
+//!
+//! Everything is made from good parts and from the seed; no other pictures are needed.
 
-use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::frame::{Frame, Roi};
 
-/// A kind of synthetic defect with its size.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum SyntheticDefect {
-    /// A straight line, lighter or darker than what it crosses by `contrast` grey levels.
-    Line { contrast: f32 },
-    /// A square of the picture pasted elsewhere; its side is `side` of the shorter side of the region.
-    PastedPatch { side: f32 },
+mod blemish;
+mod colour;
+mod geometry;
+mod kind;
+mod layer;
+mod line;
+mod noise;
+mod patch;
+mod perlin;
+mod preset;
+mod region;
+mod structure;
+mod trial;
+
+pub use kind::{Kind, Severity, UnknownName};
+pub use preset::Preset;
+pub use trial::{TRIALS, Trial, plain_line};
+
+use layer::{Fit, Layer};
+use region::Region;
+
+/// The smallest change of a channel, in grey levels, that is left in the picture.
+pub const VISIBLE_LEVELS: u8 = 2;
+/// The noise is never taken to be less, in grey levels: rounding to bytes hides as much.
+pub const LEAST_NOISE: f32 = 1.5;
+/// How often a defect is drawn anew before the best try, or a line, is taken instead.
+pub const TRIES: usize = 8;
+
+/// Which pixels of a picture a defect changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mask {
+    pub width: u32,
+    pub height: u32,
+    /// `width · height`, row by row, true where the picture changed.
+    pub data: Vec<bool>,
 }
 
-/// What teaching tries, from barely visible to plain.
-pub const TRIED: [SyntheticDefect; 4] = [
-    SyntheticDefect::Line { contrast: 20.0 },
-    SyntheticDefect::Line { contrast: 80.0 },
-    SyntheticDefect::PastedPatch { side: 0.05 },
-    SyntheticDefect::PastedPatch { side: 0.15 },
-];
+impl Mask {
+    /// How many pixels changed.
+    pub fn area(&self) -> usize {
+        self.data.iter().filter(|changed| **changed).count()
+    }
+}
 
-impl std::fmt::Display for SyntheticDefect {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        match self {
-            SyntheticDefect::Line { contrast } => write!(f, "line, {contrast:.0} grey levels"),
-            SyntheticDefect::PastedPatch { side } => write!(f, "pasted patch, {:.0} % of the side", 100.0 * side),
+/// A picture with a synthetic defect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drawn {
+    pub frame: Frame,
+    /// Of the size of the frame; true exactly where a byte of it differs from the good picture.
+    pub mask: Mask,
+    /// What was drawn: the kind asked for, or a line where that kind cannot be seen.
+    pub kind: Kind,
+    /// The severity asked for, or the one that the contrast comes to: with a preset, and where the picture does not
+    /// give more.
+    pub severity: Severity,
+    /// Root mean square of the change over mask and channels ÷ `noise`.
+    pub contrast: f32,
+    /// Noise of the good picture around the defect, in grey levels, at least [`LEAST_NOISE`].
+    pub noise: f32,
+}
+
+/// Draws a defect.
+///
+/// * `other` — another good part, from which pasted and blended texture may come too; best of the same size
+/// * `roi` — where the defect lies, wholly; the whole frame if absent
+///
+/// # Panics  if `roi` is not inside the frame, or a side of it is below [`crate::frame::MIN_SIDE_PX`].
+pub fn draw(
+    kind: Kind,
+    severity: Severity,
+    frame: &Frame,
+    other: Option<&Frame>,
+    roi: Option<Roi>,
+    rng: &mut ChaCha8Rng,
+) -> Drawn {
+    let region = Region::new(frame, roi);
+    let other = other.map(|other| region.beside(other));
+    let sources = Sources { region: &region, other: other.as_ref() };
+    let propose = |rng: &mut ChaCha8Rng| sources.propose(kind, severity, rng);
+    attempt(&region, kind, Some(severity), propose, rng)
+}
+
+/// Where the pixels of a defect may come from.
+struct Sources<'a> {
+    region: &'a Region<'a>,
+    other: Option<&'a Region<'a>>,
+}
+
+impl Sources<'_> {
+    fn propose(&self, kind: Kind, severity: Severity, rng: &mut ChaCha8Rng) -> Layer {
+        let Sources { region, other } = *self;
+        match kind {
+            Kind::Line => line::anywhere(region, severity, rng),
+            Kind::LineOnObject => line::on_object(region, severity, rng),
+            Kind::LineOnEdge => line::on_edge(region, severity, rng),
+            Kind::RotatedDisc => patch::rotated_disc(region, severity, rng),
+            Kind::RotatedSquare => patch::rotated_square(region, severity, rng),
+            Kind::CutPastePatch => patch::cut_paste(region, other, severity, rng),
+            Kind::CutPasteScar => patch::scar(region, other, severity, rng),
+            Kind::Blend => blemish::blend(region, other, severity, rng),
+            Kind::Stain => blemish::stain(region, severity, rng),
+            Kind::Missing => patch::missing(region, severity, rng),
+            Kind::Duplicated => patch::duplicated(region, severity, rng),
         }
     }
 }
 
-impl SyntheticDefect {
-    /// The frame with one such defect, placed at random inside `roi` (the whole frame if absent).
-    pub fn draw(self, frame: &Frame, roi: Option<Roi>, rng: &mut ChaCha8Rng) -> Frame {
-        let roi = roi.unwrap_or(Roi { x: 0, y: 0, width: frame.width(), height: frame.height() });
-        let mut rgb = frame.rgb().to_vec();
-        match self {
-            SyntheticDefect::Line { contrast } => draw_line(&mut rgb, frame.width(), roi, contrast, rng),
-            SyntheticDefect::PastedPatch { side } => paste_patch(&mut rgb, frame.width(), roi, side, rng),
+/// Tries until a layer is as strong as `severity` asks, or, without one, as long as it cannot be seen.
+fn attempt(
+    region: &Region,
+    kind: Kind,
+    severity: Option<Severity>,
+    mut propose: impl FnMut(&mut ChaCha8Rng) -> Layer,
+    rng: &mut ChaCha8Rng,
+) -> Drawn {
+    let mut strongest: Option<(Layer, Fit)> = None;
+    for _ in 0..TRIES {
+        let layer = propose(rng);
+        let fit = layer.fit(region, severity, rng);
+        if !fit.seen {
+            continue;
         }
-        Frame::new(frame.width(), frame.height(), rgb, frame.captured, frame.sequence)
-            .expect("the defect does not change the size")
-    }
-}
-
-/// A line of a tenth to a third of the region's shorter side and about a hundredth of it wide, with soft edges.
-fn draw_line(rgb: &mut [u8], frame_width: u32, roi: Roi, contrast: f32, rng: &mut ChaCha8Rng) {
-    let side = roi.width.min(roi.height) as f32;
-    let half_width = (side / 200.0).max(0.75);
-    let length = side * rng.random_range(0.1..0.33);
-    let angle = rng.random_range(0.0..std::f32::consts::TAU);
-    let (dx, dy) = (angle.cos(), angle.sin());
-    // The middle stays so far inside that the whole line is on the region.
-    let reach = length / 2.0 + half_width + 1.0;
-    let middle_x = rng.random_range(reach..roi.width as f32 - reach);
-    let middle_y = rng.random_range(reach..roi.height as f32 - reach);
-    let contrast = if rng.random_bool(0.5) { contrast } else { -contrast };
-    for y in 0..roi.height {
-        for x in 0..roi.width {
-            let (from_x, from_y) = (x as f32 - middle_x, y as f32 - middle_y);
-            let along = (from_x * dx + from_y * dy).abs() - length / 2.0;
-            let across = (from_y * dx - from_x * dy).abs() - half_width;
-            let cover = (0.5 - along.max(across)).clamp(0.0, 1.0);
-            if cover > 0.0 {
-                let at = 3 * ((roi.y + y) * frame_width + roi.x + x) as usize;
-                for value in &mut rgb[at..at + 3] {
-                    *value = (f32::from(*value) + cover * contrast).round().clamp(0.0, 255.0) as u8;
-                }
+        match severity {
+            Some(severity) if fit.reached => return finish(region, &layer, fit, kind, severity),
+            None => return finish(region, &layer, fit, kind, Severity::of(fit.contrast())),
+            Some(_) if strongest.as_ref().is_none_or(|(_, best)| best.contrast() < fit.contrast()) => {
+                strongest = Some((layer, fit));
             }
+            Some(_) => {}
+        }
+    }
+    match strongest {
+        Some((layer, fit)) => finish(region, &layer, fit, kind, Severity::of(fit.contrast())),
+        None => {
+            let severity = severity.unwrap_or(Severity::Plain);
+            let layer = line::anywhere(region, severity, rng);
+            let fit = layer.fit(region, Some(severity), rng);
+            finish(region, &layer, fit, Kind::Line, severity)
         }
     }
 }
 
-/// A square from elsewhere on the region, taken at least its own side away.
-fn paste_patch(rgb: &mut [u8], frame_width: u32, roi: Roi, side: f32, rng: &mut ChaCha8Rng) {
-    let side = ((roi.width.min(roi.height) as f32 * side) as u32).max(2);
-    let mut place =
-        || (roi.x + rng.random_range(0..=roi.width - side), roi.y + rng.random_range(0..=roi.height - side));
-    let to = place();
-    let from = std::iter::repeat_with(&mut place)
-        .find(|from| from.0.abs_diff(to.0).max(from.1.abs_diff(to.1)) >= side)
-        .expect("the places never end");
-    let source = rgb.to_vec();
-    for y in 0..side {
-        let [from, to] = [from, to].map(|at| 3 * ((at.1 + y) * frame_width + at.0) as usize);
-        let bytes = 3 * side as usize;
-        rgb[to..to + bytes].copy_from_slice(&source[from..from + bytes]);
-    }
+fn finish(region: &Region, layer: &Layer, fit: Fit, kind: Kind, severity: Severity) -> Drawn {
+    let (frame, mask) = layer.apply(region, fit.opacity);
+    Drawn { frame, mask, kind, severity, contrast: fit.contrast(), noise: fit.noise }
 }
 
 #[cfg(test)]
-mod tests {
-    use rand::SeedableRng;
-
-    use super::*;
-    use crate::clock::Timestamp;
-
-    fn gradient() -> Frame {
-        let rgb: Vec<u8> = (0..64 * 48).flat_map(|i| [(i % 64) as u8 * 2 + 60; 3]).collect();
-        Frame::new(64, 48, rgb, Timestamp(0), 0).unwrap()
-    }
-
-    #[test]
-    fn every_defect_changes_the_region_and_nothing_outside_it() {
-        let roi = Roi { x: 8, y: 4, width: 40, height: 32 };
-        let good = gradient();
-        for defect in TRIED {
-            for seed in 0..50 {
-                let drawn = defect.draw(&good, Some(roi), &mut ChaCha8Rng::seed_from_u64(seed));
-                let changed: Vec<usize> = (0..64 * 48).filter(|i| good.rgb()[3 * i] != drawn.rgb()[3 * i]).collect();
-                let inside = |i: &usize| (8..48).contains(&(i % 64)) && (4..36).contains(&(i / 64));
-                assert!(changed.iter().all(inside), "{defect}, seed {seed}");
-                // A patch from straight above is the same on this picture of columns.
-                assert!(
-                    !changed.is_empty() || matches!(defect, SyntheticDefect::PastedPatch { .. }),
-                    "{defect}, seed {seed}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn the_contrast_of_a_line_is_the_one_asked_for() {
-        let drawn = SyntheticDefect::Line { contrast: 20.0 }.draw(&gradient(), None, &mut ChaCha8Rng::seed_from_u64(1));
-        let difference = |i: usize| drawn.rgb()[i].abs_diff(gradient().rgb()[i]);
-        assert_eq!((0..drawn.rgb().len()).map(difference).max(), Some(20));
-    }
-}
+mod tests;
