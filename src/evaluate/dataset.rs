@@ -5,29 +5,47 @@
 //!   train/good/000.png                          good parts to teach from
 //!   test/good/000.png                           good parts
 //!   test/broken_large/000.png                   anomalous parts; the folder is their defect type
-//!   ground_truth/broken_large/000_mask.png      where the defect is; also accepted: 000.png
+//!   ground_truth/broken_large/000_mask.png      where the defect is; also accepted: 000.png, and BMP or TIFF
 //! ```
 //!
-//! Masks may be missing, for some parts or for all. Files that are no pictures by their extension, and hidden ones, are
-//! passed over. Only names are read here, no pixels.
+//! Files that are no pictures by their extension, and hidden ones, are passed over. Only names are read here, but for
+//! [`Mask`]. What may be missing, and what follows:
+//!
+//! | missing | what follows |
+//! |---|---|
+//! | masks, of some parts or of all | pixel figures leave those parts out, or are left out; [`Dataset::without_masks`] says so |
+//! | all anomalous parts in `test` | the set is listed; of the figures only the false reject rate is left |
+//! | all good parts in `test` | the set is refused: neither an AUROC nor a false reject rate can be computed |
+//! | `train/good`, or all pictures in it | the set is refused: there is nothing to teach from |
+//! | a picture's content | [`Dataset::leave_out_unreadable`] names it and leaves it out |
+//!
+//! A mask of another size than its picture, and one that is black all over, is an error when it is read.
 //!
 //! # Source  Bergmann et al. 2019, "MVTec AD"; most later sets were made in its layout or can be had in it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+
+mod mask;
+
+pub use mask::{Mask, MaskError};
 
 /// The folder name of parts without a defect.
 const GOOD: &str = "good";
 const EXTENSIONS: [&str; 6] = ["bmp", "jpeg", "jpg", "png", "tif", "tiff"];
+/// JPEG would blur the edge of a mask.
+const MASK_EXTENSIONS: [&str; 4] = ["bmp", "png", "tif", "tiff"];
 
 /// The pictures of one category; each list sorted by path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dataset {
+    pub root: PathBuf,
     /// The name of the folder.
     pub name: String,
     /// At least one.
     pub train_good: Vec<PathBuf>,
-    /// At least one; good ones and, sorted among them, each defect type.
+    /// At least one good one and, sorted among them by name, those of each defect type.
     pub test: Vec<LabelledImage>,
 }
 
@@ -37,7 +55,7 @@ pub struct LabelledImage {
     pub path: PathBuf,
     /// `None` for a good part.
     pub defect_type: Option<String>,
-    /// A picture of the same size, not black where the defect is.
+    /// A picture of the same size, not black where the defect is; never of a good part.
     pub mask: Option<PathBuf>,
 }
 
@@ -52,6 +70,15 @@ pub enum DatasetError {
     Layout { root: PathBuf, missing: &'static str, inside: Vec<String> },
     #[error("{path}: holds no picture ({}); put at least one there", EXTENSIONS.join(", "), path = path.display())]
     NoPictures { path: PathBuf },
+    #[error("{path}: holds no good parts ({}), and without them neither an AUROC nor a false reject rate can be \
+        computed; put some good parts there that are not in train/good", EXTENSIONS.join(", "), path = path.display())]
+    NoGoodTest { path: PathBuf },
+    #[error("{path}: none of the {count} pictures can be read; replace them", path = path.display())]
+    Unreadable { path: PathBuf, count: usize },
+    #[error("{path}: neither the folder, nor one in it, nor one in those, has both 'train/good' and 'test'; the layout \
+        of MVTec AD is expected: train/good, test/good, test/<defect type> and, if there are masks, \
+        ground_truth/<defect type>", path = path.display())]
+    NoSets { path: PathBuf },
     #[error("{path}: the folder could not be read: {source}", path = path.display())]
     Read { path: PathBuf, source: io::Error },
 }
@@ -64,10 +91,37 @@ fn hint(inside: &[String]) -> String {
     }
 }
 
+/// The folders of data sets at `path`, sorted: `path` itself if it is one, or else those of the folders in it, and in
+/// those in turn, that are.
+/// # Errors  `DatasetError::NoFolder` if `path` is none; `NoSets` if there is no data set; `Read` if a folder cannot be
+/// read.
+pub fn discover(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    if !path.is_dir() {
+        return Err(DatasetError::NoFolder { path: path.to_owned() });
+    }
+    if is_set(path) {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    for folder in folders(path)? {
+        if is_set(&folder) {
+            found.push(folder);
+        } else {
+            found.extend(folders(&folder)?.into_iter().filter(|inner| is_set(inner)));
+        }
+    }
+    if found.is_empty() { Err(DatasetError::NoSets { path: path.to_owned() }) } else { Ok(found) }
+}
+
+fn is_set(folder: &Path) -> bool {
+    folder.join("train/good").is_dir() && folder.join("test").is_dir()
+}
+
 impl Dataset {
     /// Lists the pictures of the category in `root`.
     /// # Errors  `DatasetError::NoFolder` if `root` is none; `Layout` if a folder of the layout is missing;
-    /// `NoPictures` if there is nothing to teach from or nothing to test; `Read` if a folder cannot be read.
+    /// `NoPictures` if there is nothing to teach from or nothing to test; `NoGoodTest` if all parts to test are anomalous;
+    /// `Read` if a folder cannot be read.
     pub fn open(root: &Path) -> Result<Dataset, DatasetError> {
         if !root.is_dir() {
             return Err(DatasetError::NoFolder { path: root.to_owned() });
@@ -86,42 +140,130 @@ impl Dataset {
             return Err(DatasetError::NoPictures { path: train });
         }
         let mut test = Vec::new();
-        for folder in entries(&test_root)?.into_iter().filter(|entry| entry.is_dir()) {
+        for folder in folders(&test_root)? {
             let label = file_name(&folder);
-            let defect_type = (label != GOOD).then_some(label);
-            for path in pictures(&folder)? {
-                let mask =
-                    defect_type.as_ref().and_then(|label| mask_of(&root.join("ground_truth").join(label), &path));
-                test.push(LabelledImage { path, defect_type: defect_type.clone(), mask });
-            }
+            test.extend(if label == GOOD { good(&folder)? } else { anomalous(&folder, label, root)? });
         }
         if test.is_empty() {
             return Err(DatasetError::NoPictures { path: test_root });
         }
+        if test.iter().all(|image| image.defect_type.is_some()) {
+            return Err(DatasetError::NoGoodTest { path: test_root.join(GOOD) });
+        }
         // "." and ".." have no name of their own.
         let named = root.canonicalize().map_err(|source| DatasetError::Read { path: root.to_owned(), source })?;
-        Ok(Dataset { name: file_name(&named), train_good, test })
+        Ok(Dataset { root: root.to_owned(), name: file_name(&named), train_good, test })
+    }
+
+    /// Whether there are anomalous parts; without them the false reject rate is all that can be told.
+    pub fn has_defects(&self) -> bool {
+        self.test.iter().any(|image| image.defect_type.is_some())
+    }
+
+    /// The defect types in the test folder, sorted.
+    pub fn defect_types(&self) -> BTreeSet<&str> {
+        self.test.iter().filter_map(|image| image.defect_type.as_deref()).collect()
+    }
+
+    /// Says which anomalous parts have no mask, and that the pixel figures leave them out; `None` if all have one.
+    ///
+    /// The pixel figures are those of all good parts and of the anomalous ones with a mask. Without any mask there are
+    /// none.
+    pub fn without_masks(&self) -> Option<String> {
+        let mut types = BTreeMap::<&str, (usize, usize)>::new();
+        for image in &self.test {
+            if let Some(defect_type) = &image.defect_type {
+                let (missing, all) = types.entry(defect_type).or_default();
+                *missing += usize::from(image.mask.is_none());
+                *all += 1;
+            }
+        }
+        let (missing, all) = types.values().fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+        if missing == 0 {
+            return None;
+        }
+        if missing == all {
+            let name = &self.name;
+            return Some(format!("{name}: none of the {all} anomalous parts has a mask; there are no pixel figures"));
+        }
+        let named = types.iter().filter(|(_, (missing, _))| *missing > 0);
+        let named: Vec<_> = named.map(|(name, (missing, all))| format!("{missing} of {all} '{name}'")).collect();
+        let named = named.join(", ");
+        Some(format!("{}: these have no mask, and the pixel figures leave them out: {named}", self.name))
+    }
+
+    /// Leaves out the pictures that cannot be read, so that one damaged file does not end an evaluation.
+    /// * `read` — reads the picture at a path, or says in a sentence that names it why that fails
+    ///
+    /// Returns those sentences, to be counted and shown as warnings.
+    /// # Errors  `DatasetError::Unreadable` if no picture to teach from, or no good one to test, is left.
+    pub fn leave_out_unreadable(
+        &mut self,
+        read: impl Fn(&Path) -> Result<(), String>,
+    ) -> Result<Vec<String>, DatasetError> {
+        let mut reasons = Vec::new();
+        let mut readable = |path: &Path| read(path).map_err(|reason| reasons.push(reason)).is_ok();
+        let is_good = |image: &LabelledImage| image.defect_type.is_none();
+        let (train, good) = (self.train_good.len(), self.test.iter().filter(|image| is_good(image)).count());
+        self.train_good.retain(|path| readable(path));
+        self.test.retain(|image| readable(&image.path));
+        if self.train_good.is_empty() {
+            return Err(DatasetError::Unreadable { path: self.root.join("train/good"), count: train });
+        }
+        if !self.test.iter().any(is_good) {
+            return Err(DatasetError::Unreadable { path: self.root.join("test/good"), count: good });
+        }
+        Ok(reasons)
     }
 }
 
-/// The mask of `picture` in `folder`: `<name>_mask.png` or `<name>.png`.
-fn mask_of(folder: &Path, picture: &Path) -> Option<PathBuf> {
-    let name = picture.file_stem()?.to_str()?;
-    [format!("{name}_mask.png"), format!("{name}.png")].iter().map(|file| folder.join(file)).find(|path| path.is_file())
+impl LabelledImage {
+    /// The mask of a picture of `width` × `height` pixels, if it has one.
+    /// # Errors  As [`Mask::read`].
+    pub fn read_mask(&self, width: u32, height: u32) -> Result<Option<Mask>, MaskError> {
+        self.mask.as_ref().map(|mask| Mask::read(mask, &self.path, width, height)).transpose()
+    }
+}
+
+fn good(folder: &Path) -> Result<Vec<LabelledImage>, DatasetError> {
+    let image = |path| LabelledImage { path, defect_type: None, mask: None };
+    Ok(pictures(folder)?.into_iter().map(image).collect())
+}
+
+fn anomalous(folder: &Path, defect_type: String, root: &Path) -> Result<Vec<LabelledImage>, DatasetError> {
+    let masks = root.join("ground_truth").join(&defect_type);
+    let masks = if masks.is_dir() { files(&masks, &MASK_EXTENSIONS)? } else { Vec::new() };
+    // Of a picture `name`: `name_mask` or else `name`, whatever the extension.
+    let mask_of = |picture: &Path| {
+        let name = picture.file_stem().unwrap_or_default().to_string_lossy();
+        let named = |stem: &str| masks.iter().find(|mask| mask.file_stem().is_some_and(|found| found == stem)).cloned();
+        named(&format!("{name}_mask")).or_else(|| named(&name))
+    };
+    let image = |path: PathBuf| LabelledImage { mask: mask_of(&path), path, defect_type: Some(defect_type.clone()) };
+    Ok(pictures(folder)?.into_iter().map(image).collect())
 }
 
 /// The folders in `root` that are themselves laid out as a category.
 fn categories(root: &Path) -> Result<Vec<String>, DatasetError> {
-    let folders = entries(root)?.into_iter().filter(|entry| entry.join("train/good").is_dir());
+    let folders = folders(root)?.into_iter().filter(|folder| folder.join("train/good").is_dir());
     Ok(folders.map(|folder| file_name(&folder)).collect())
 }
 
 fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
-    let is_picture = |path: &PathBuf| {
+    files(folder, &EXTENSIONS)
+}
+
+/// The files in `folder` whose names end in one of `extensions`, in any case.
+fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, DatasetError> {
+    let is_wanted = |path: &PathBuf| {
         let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-        EXTENSIONS.contains(&extension.as_str()) && path.is_file()
+        extensions.contains(&extension.as_str()) && path.is_file()
     };
-    Ok(entries(folder)?.into_iter().filter(is_picture).collect())
+    Ok(entries(folder)?.into_iter().filter(is_wanted).collect())
+}
+
+fn folders(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    Ok(entries(folder)?.into_iter().filter(|entry| entry.is_dir()).collect())
 }
 
 /// What lies in `folder` and is not hidden, sorted by name.
@@ -143,80 +285,4 @@ fn file_name(path: &Path) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn layout(files: &[&str]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for file in files {
-            let path = root.path().join(file);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, "").unwrap();
-        }
-        root
-    }
-
-    #[test]
-    fn a_category_is_listed_in_order_with_the_masks_of_either_name() {
-        let root = layout(&[
-            "nut/train/good/002.png",
-            "nut/train/good/000.PNG",
-            "nut/train/good/._000.png",
-            "nut/train/good/notes.txt",
-            "nut/test/scratch/b.jpg",
-            "nut/test/scratch/a.jpg",
-            "nut/test/scratch/c.jpg",
-            "nut/test/good/7.bmp",
-            "nut/test/readme.txt",
-            "nut/ground_truth/scratch/a_mask.png",
-            "nut/ground_truth/scratch/b.png",
-        ]);
-        let nut = root.path().join("nut");
-        let anomalous = |name: &str, mask: Option<&str>| LabelledImage {
-            path: nut.join("test/scratch").join(name),
-            defect_type: Some("scratch".into()),
-            mask: mask.map(|mask| nut.join("ground_truth/scratch").join(mask)),
-        };
-        let expected = Dataset {
-            name: "nut".into(),
-            train_good: vec![nut.join("train/good/000.PNG"), nut.join("train/good/002.png")],
-            test: vec![
-                LabelledImage { path: nut.join("test/good/7.bmp"), defect_type: None, mask: None },
-                anomalous("a.jpg", Some("a_mask.png")),
-                anomalous("b.jpg", Some("b.png")),
-                anomalous("c.jpg", None),
-            ],
-        };
-        assert_eq!(Dataset::open(&nut).unwrap(), expected);
-    }
-
-    fn sentence(root: &Path) -> String {
-        Dataset::open(root).unwrap_err().to_string().replace(root.to_str().unwrap(), "ROOT")
-    }
-
-    #[test]
-    fn a_folder_that_is_no_category_is_refused_in_a_sentence_that_says_what_to_do() {
-        let root = layout(&["pictures/1.png"]);
-        assert_eq!(
-            sentence(root.path()),
-            "ROOT: has no folder 'train/good'; the layout of MVTec AD is expected: train/good, test/good, test/<defect \
-             type> and, if there are masks, ground_truth/<defect type>"
-        );
-        let root = layout(&["screw/train/good/1.png", "bottle/train/good/1.png"]);
-        assert!(sentence(root.path()).ends_with("name one of them: bottle, screw ('…/bottle')"));
-        let root = layout(&["train/good/1.png"]);
-        assert!(sentence(root.path()).starts_with("ROOT: has no folder 'test';"));
-        assert!(sentence(&root.path().join("train/good/1.png")).starts_with("ROOT: there is no such folder;"));
-    }
-
-    #[test]
-    fn a_category_without_pictures_is_refused() {
-        let root = layout(&["train/good/1.txt", "test/good/1.png"]);
-        assert_eq!(
-            sentence(root.path()),
-            "ROOT/train/good: holds no picture (bmp, jpeg, jpg, png, tif, tiff); put at least one there"
-        );
-        let root = layout(&["train/good/1.png", "test/good/1.txt"]);
-        assert!(sentence(root.path()).starts_with("ROOT/test: holds no picture"));
-    }
-}
+mod tests;

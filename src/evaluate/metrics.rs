@@ -1,8 +1,30 @@
 //! Figures of merit of scores, and of latencies. Scores: larger is worse, anomalous ones should lie above good ones.
 //!
 //! A score that is no number counts as the largest of all, as it does for the verdict: such a part is not good.
+//! A threshold rejects what lies above it, as the verdict does; equal scores are accepted or rejected together.
+//! Where one of two classes is missing nothing was told apart: there is no figure, `None` or not a number.
 
 use std::time::Duration;
+
+mod caught;
+mod components;
+mod f1;
+mod permutation;
+mod pixels;
+mod precision;
+mod ranks;
+mod spearman;
+mod spread;
+
+pub use crate::teach::binomial::binomial_tail;
+pub use caught::{Caught, caught_at};
+pub use components::connected_components;
+pub use f1::{F1Max, f1_max};
+pub use permutation::permutation_p_value;
+pub use pixels::{FPR_LIMIT, PixelFigures, PixelScores};
+pub use precision::average_precision;
+pub use spearman::spearman;
+pub use spread::mean_and_spread;
 
 /// Area under the receiver operating characteristic: the chance that an anomalous part scores above a good one.
 ///
@@ -21,7 +43,7 @@ use std::time::Duration;
 pub fn auroc(good: &[f32], anomalous: &[f32]) -> f64 {
     let mut good_below = 0.0;
     let mut pairs_won = 0.0;
-    for tie in ties(good, anomalous).iter().rev() {
+    for tie in ties(two_classes(good, anomalous)).iter().rev() {
         pairs_won += tie.anomalous as f64 * (good_below + 0.5 * tie.good as f64);
         good_below += tie.good as f64;
     }
@@ -57,7 +79,7 @@ pub fn roc(good: &[f32], anomalous: &[f32]) -> Vec<RocPoint> {
             caught_rate: caught as f64 / anomalous.len() as f64,
         })
     };
-    for tie in ties(good, anomalous) {
+    for tie in ties(two_classes(good, anomalous)) {
         point(tie.score, false_rejects, caught);
         false_rejects += tie.good;
         caught += tie.anomalous;
@@ -87,11 +109,16 @@ struct Tie {
     anomalous: usize,
 }
 
+/// Scores, each with whether it is of an anomalous one.
+type Labelled = (f32, bool);
+
+fn two_classes(good: &[f32], anomalous: &[f32]) -> Vec<Labelled> {
+    good.iter().map(|&score| (score, false)).chain(anomalous.iter().map(|&score| (score, true))).collect()
+}
+
 /// The distinct scores, from the largest to the smallest.
-fn ties(good: &[f32], anomalous: &[f32]) -> Vec<Tie> {
-    let number = |score: f32| if score.is_nan() { f32::INFINITY } else { score };
-    let mut scores: Vec<(f32, bool)> = good.iter().map(|&s| (number(s), false)).collect();
-    scores.extend(anomalous.iter().map(|&s| (number(s), true)));
+fn ties(mut scores: Vec<Labelled>) -> Vec<Tie> {
+    scores.iter_mut().for_each(|(score, _)| *score = number(*score));
     scores.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
     scores
         .chunk_by(|a, b| a.0 == b.0)
@@ -100,6 +127,36 @@ fn ties(good: &[f32], anomalous: &[f32]) -> Vec<Tie> {
             Tie { score: tie[0].0, good: tie.len() - anomalous, anomalous }
         })
         .collect()
+}
+
+/// What counts for a score that is no number: the largest of all.
+fn number(score: f32) -> f32 {
+    if score.is_nan() { f32::INFINITY } else { score }
+}
+
+/// What a threshold rejects.
+#[derive(Clone, Copy)]
+struct Rejected {
+    /// The largest score that is not rejected; −∞ if all are.
+    threshold: f32,
+    good: usize,
+    anomalous: usize,
+}
+
+/// Every choice of a threshold, from the highest, which rejects nothing, to −∞, which rejects all; and how many good
+/// and anomalous ones there are. `None` if there are none of either.
+/// # Panics  if there is not one label for each score.
+fn thresholds(scores: &[f32], anomalous: &[bool]) -> Option<(Vec<Rejected>, usize, usize)> {
+    assert_eq!(scores.len(), anomalous.len(), "every score has a label");
+    let mut rejected = Rejected { threshold: f32::NEG_INFINITY, good: 0, anomalous: 0 };
+    let mut choices = Vec::new();
+    for tie in ties(scores.iter().copied().zip(anomalous.iter().copied()).collect()) {
+        choices.push(Rejected { threshold: tie.score, ..rejected });
+        rejected.good += tie.good;
+        rejected.anomalous += tie.anomalous;
+    }
+    choices.push(rejected);
+    (rejected.good > 0 && rejected.anomalous > 0).then_some((choices, rejected.good, rejected.anomalous))
 }
 
 #[cfg(test)]

@@ -49,9 +49,7 @@ pub enum HeatMapError {
 /// * `threshold` — the profile's, on the same scale as the distances, > 0. At 0 or below, or not a number, every
 ///   patch that is not at distance 0 gets the colour of the end of the ramp.
 ///
-/// The patches are enlarged bilinearly with `align_corners = false`: the centre of patch (i, j) lies at
-/// ((j + ½) · roi width ÷ map width, (i + ½) · roi height ÷ map height), and beyond the outermost centres the nearest
-/// one holds.
+/// The patches are enlarged to the region as by [`AnomalyMap::resized`].
 ///
 /// Returns a picture of the size of the frame.
 /// # Panics  if `map.distances` does not hold `width · height` numbers.
@@ -70,19 +68,11 @@ pub fn overlay(frame: &Frame, roi: Option<Roi>, map: &AnomalyMap, threshold: f32
     }
     let visible_width = roi.width.min(frame.width().saturating_sub(roi.x));
     let visible_height = roi.height.min(frame.height().saturating_sub(roi.y));
-    let columns: Vec<Between> = (0..visible_width).map(|x| Between::patches(x, roi.width, map.width)).collect();
-    for y in 0..visible_height {
-        let row = Between::patches(y, roi.height, map.height);
-        let upper = &map.distances[row.first * map.width..][..map.width];
-        let lower = &map.distances[row.second * map.width..][..map.width];
-        for (x, column) in columns.iter().enumerate() {
-            let distance = row.mix(
-                column.mix(upper[column.first], upper[column.second]),
-                column.mix(lower[column.first], lower[column.second]),
-            );
-            let pixel = picture.get_pixel_mut(roi.x + x as u32, roi.y + y);
-            pixel.0 = blend(pixel.0, ratio(distance, threshold));
-        }
+    let distances = map.resized_corner((roi.width, roi.height), (visible_width, visible_height));
+    for (place, &distance) in distances.iter().enumerate() {
+        let (x, y) = (place as u32 % visible_width, place as u32 / visible_width);
+        let pixel = picture.get_pixel_mut(roi.x + x, roi.y + y);
+        pixel.0 = blend(pixel.0, ratio(distance, threshold));
     }
     picture
 }
@@ -146,28 +136,6 @@ fn position(ratio: f32) -> f32 {
 /// Rec. 709 luma of an R, G, B triple.
 fn luminance(rgb: &[u8]) -> u8 {
     (0.2126 * rgb[0] as f32 + 0.7152 * rgb[1] as f32 + 0.0722 * rgb[2] as f32).round() as u8
-}
-
-/// A pixel's place between the centres of two neighbouring patches of one axis.
-struct Between {
-    first: usize,
-    second: usize,
-    /// 0 at the first centre, 1 at the second.
-    weight: f32,
-}
-
-impl Between {
-    fn patches(pixel: u32, pixels: u32, patches: usize) -> Between {
-        let place = (pixel as f32 + 0.5) * patches as f32 / pixels as f32 - 0.5;
-        let place = place.clamp(0.0, (patches - 1) as f32);
-        let first = place as usize;
-        Between { first, second: (first + 1).min(patches - 1), weight: place - first as f32 }
-    }
-
-    fn mix(&self, first: f32, second: f32) -> f32 {
-        // Infinity times a weight of 0 would be no number and leak into the neighbour.
-        if self.weight == 0.0 { first } else { first + (second - first) * self.weight }
-    }
 }
 
 /// The colour map "plasma" of matplotlib by Nathaniel Smith and Stéfan van der Walt, dedicated to the public (CC0):
@@ -245,16 +213,6 @@ mod tests {
         assert!((opacity(0.5f32.sqrt()) - 0.15).abs() < 1e-6);
         assert!((opacity(2f32.sqrt()) - 0.7).abs() < 1e-6);
         assert_eq!(opacity(-1.0), 0.0);
-    }
-
-    #[test]
-    fn patches_are_enlarged_about_their_centres() {
-        let place = |pixel| {
-            let between = Between::patches(pixel, 16, 2);
-            between.mix(0.0, 1.0) + between.first as f32
-        };
-        // The centres of the two patches lie at 4 and 12 pixels, that is in the pixels' grid at 3.5 and 11.5.
-        assert_eq!([0, 3, 4, 7, 8, 11, 12, 15].map(place), [0.0, 0.0, 0.0625, 0.4375, 0.5625, 0.9375, 1.0, 1.0]);
     }
 
     #[test]

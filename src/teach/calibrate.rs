@@ -5,6 +5,7 @@
 //! Beta(r, n − r + 1) distribution, whatever the distribution of the scores. Hence "at most x % false rejects with
 //! 95 % confidence": x depends on n and r alone.
 
+use super::binomial::binomial_tail;
 use crate::profile::{Promise, Threshold};
 
 /// How sure a bound is.
@@ -88,25 +89,13 @@ pub fn smallest_bound(parts: usize) -> f64 {
 /// Whether it is plausible that of `parts` good parts `above` lie above a threshold with this bound: the chance of so
 /// many or more, at the bound itself, is at least 1 − `CONFIDENCE`.
 pub fn plausible(above: usize, parts: usize, bound: f64) -> bool {
-    above == 0 || 1.0 - binomial_at_most(above - 1, parts, bound) >= 1.0 - CONFIDENCE
+    binomial_tail(parts, above, bound) >= 1.0 - CONFIDENCE
 }
 
-/// The smallest r for which the r-th smallest of `parts` scores keeps the bound: P(Bin(n, p) ≤ n − r) ≤ 0.05.
+/// The smallest r for which the r-th smallest of `parts` scores keeps the bound: P(Bin(n, p) > n − r) ≥ 0.95.
 fn smallest_rank(parts: usize, bound: f64) -> usize {
-    let keeps = |rank: usize| binomial_at_most(parts - rank, parts, bound) <= 1.0 - CONFIDENCE;
+    let keeps = |rank: usize| binomial_tail(parts, parts - rank + 1, bound) >= CONFIDENCE;
     (1..=parts).find(|&rank| keeps(rank)).unwrap_or(parts)
-}
-
-/// P(X ≤ k) for X ~ Bin(n, p), 0 < p < 1; summed by logarithms, so that it does not underflow.
-fn binomial_at_most(k: usize, n: usize, p: f64) -> f64 {
-    let odds = (p / (1.0 - p)).ln();
-    let mut term = n as f64 * (1.0 - p).ln();
-    let mut sum = term.exp();
-    for i in 1..=k.min(n) {
-        term += ((n - i + 1) as f64 / i as f64).ln() + odds;
-        sum += term.exp();
-    }
-    sum.min(1.0)
 }
 
 fn sorted(scores: &[f32]) -> Result<Vec<f32>, CalibrateError> {
@@ -169,9 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_binomial_tail_that_a_person_can_check() {
-        assert!((binomial_at_most(1, 3, 0.5) - 0.5).abs() < 1e-12);
-        assert!((binomial_at_most(0, 2, 0.1) - 0.81).abs() < 1e-12);
+    fn a_few_parts_above_a_threshold_are_plausible_and_half_of_them_are_not() {
         assert!(plausible(0, 10, 0.05) && plausible(2, 20, 0.05) && !plausible(10, 20, 0.05));
     }
 }
