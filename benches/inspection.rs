@@ -8,6 +8,7 @@ use rejectd::inspect::backbone::Backbone;
 use rejectd::inspect::bank::Bank;
 use rejectd::inspect::card::Model;
 use rejectd::inspect::embedding::Embeddings;
+use rejectd::inspect::metric::Metric;
 use rejectd::inspect::preprocess::Preprocess;
 use rejectd::inspect::recipe::Distance;
 use rejectd::inspect::{Extractor, Inspector};
@@ -39,8 +40,8 @@ fn inspection(criterion: &mut Criterion) {
     let queries = unit_rows(PATCHES, 2);
     criterion.bench_function("search, 1024 x 2000 x 152", |b| b.iter(|| bank.distances(&queries, 1)));
 
-    let extractor = Extractor::new(&model, &recipe, None).unwrap();
-    let mut inspector = Inspector::assemble(extractor, unit_rows(BANK_ROWS, 1), None, 1.0).unwrap();
+    let extractor = Extractor::new(&model, &recipe).unwrap();
+    let mut inspector = Inspector::assemble(extractor, Metric::default(), unit_rows(BANK_ROWS, 1), 1.0).unwrap();
     criterion.bench_function("inspection, frame to verdict", |b| b.iter(|| inspector.inspect(&frame).unwrap()));
 }
 

@@ -6,6 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::frame::Roi;
 use crate::inspect::recipe::ScoreRule;
+use crate::teach::defects::Preset;
+use crate::teach::losses::Loss;
+use crate::verbs::compare::CompareArgs;
 
 #[derive(Debug, Parser)]
 #[command(name = "rejectd", version, about, long_about = None, after_help = EXIT_CODES)]
@@ -17,7 +20,7 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
    0  done, and every inspected part is good
-   1  inspect: a part was rejected
+   1  inspect, explain: a part was rejected
    2  the command line is wrong
   65  a picture, profile or set of parts cannot be used
   66  an input is not there
@@ -34,6 +37,12 @@ pub enum Verb {
     Teach(Box<Teach>),
     /// Score pictures by a profile
     Inspect(Inspect),
+    /// Judge labelled pictures in the layout of MVTec AD, by a profile or by one taught on their good parts
+    Evaluate(Box<Evaluate>),
+    /// Show where on pictures their score comes from: the anomaly map, or for one embedding a picture a Grad-CAM
+    Explain(Explain),
+    /// Draw synthetic defects on good parts, with their masks, to look at them
+    Synth(Synth),
     /// Run the daemon: source, inspection, reject output; SIGHUP reloads profile and threshold, SIGTERM ends it
     Run(Configured),
     /// Open everything that a configuration names, inspect nothing, and say what is wrong
@@ -80,11 +89,22 @@ pub struct Teach {
     #[arg(long, value_name = "FILE")]
     pub profile: PathBuf,
     /// Add the parts to the profile instead of teaching it anew; recipe and head stay
-    #[arg(long, conflicts_with_all = ["recipe", "bank_rows"])]
+    #[arg(long, conflicts_with_all = ["recipe", "metric_source", "bank_rows"])]
     pub add: bool,
     /// The card of another backbone than the built-in one
     #[arg(long, value_name = "CARD")]
     pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub learn: LearnArgs,
+    /// How many threads embed; all cores if absent
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
+}
+
+/// How a new profile is taught.
+#[derive(Debug, Args)]
+#[group(id = "learn", multiple = true)]
+pub struct LearnArgs {
     /// Ask for at most so many false rejects, as 0.05 or 5%; the smallest bound that the parts allow if absent
     #[arg(long, value_name = "FRACTION", value_parser = parse_fraction)]
     pub max_false_rejects: Option<f64>,
@@ -100,11 +120,33 @@ pub struct Teach {
     /// The seed of every random choice
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// How many threads embed; all cores if absent
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub threads: Option<u16>,
+    #[command(flatten)]
+    pub metric: MetricArgs,
     #[command(flatten)]
     pub recipe: RecipeArgs,
+}
+
+/// Where the metric of a new profile comes from.
+#[derive(Clone, Debug, Args)]
+#[group(id = "metric_source", multiple = true)]
+pub struct MetricArgs {
+    /// auto: choose among many on good parts and synthetic defects; none: the recipe as it stands; or the loss that a
+    /// head is learned by: contrastive, triplet, quadruplet, lifted, n-pair, magnet, clustering, mixed, softmax,
+    /// l2-softmax, sphere-face, cos-face, arc-face, ada-cos, ada-cos-fixed, center. Auto if absent, or none where a
+    /// recipe is given
+    #[arg(long, value_name = "METRIC", value_parser = parse_metric)]
+    pub metric: Option<MetricArg>,
+    /// For a learned head, as shape=linear,width=64,steps=600; also hidden, batch, rate, decay, nearness, mixup,
+    /// patience, preset
+    #[arg(long, value_name = "NAME=VALUE,…", requires = "metric")]
+    pub metric_options: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub enum MetricArg {
+    Auto,
+    None,
+    Learned(Loss),
 }
 
 /// The recipe of a new profile.
@@ -117,6 +159,13 @@ pub struct RecipeArgs {
     /// Side of the network's input in pixels, or height x width as 256x384
     #[arg(long, value_name = "PX", value_parser = parse_size)]
     pub input_px: Option<[usize; 2]>,
+    /// Look at the region in tiles of so many pixels, a side or height x width, instead of squeezing it into the input; for
+    /// large or long parts
+    #[arg(long, value_name = "PX", value_parser = parse_size)]
+    pub tile: Option<[usize; 2]>,
+    /// How much of its side a tile at least shares with the next, up to 50%; 25% if absent
+    #[arg(long, value_name = "FRACTION", value_parser = parse_overlap, requires = "tile")]
+    pub tile_overlap: Option<f64>,
     /// Outputs of the backbone to use, by their names in the card; the two deepest if absent
     #[arg(long, value_delimiter = ',')]
     pub taps: Vec<String>,
@@ -131,6 +180,12 @@ pub struct RecipeArgs {
     pub pca: Option<u16>,
     #[arg(long, value_enum, help = "How far an embedding lies from the good parts; cosine if absent")]
     pub distance: Option<DistanceArg>,
+    /// What is done to each channel: divided by its standard deviation, or its signed square root taken
+    #[arg(long, value_enum)]
+    pub scaling: Option<ScalingArg>,
+    /// Divide the distances of a picture by their median
+    #[arg(long)]
+    pub relative: bool,
     /// The distance is the mean over so many nearest bank rows
     #[arg(long, value_name = "K")]
     pub neighbours: Option<usize>,
@@ -150,6 +205,31 @@ pub enum DistanceArg {
     Cosine,
     Euclidean,
     Mahalanobis,
+    /// One Gaussian for each position, for parts that always lie the same way; needs a small --pca
+    MahalanobisPerPosition,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ScalingArg {
+    None,
+    Std,
+    Sqrt,
+}
+
+impl RecipeArgs {
+    /// Whether it says more of the metric than where to look and at what size; metrics are not compared on tiles.
+    pub fn decides(&self) -> bool {
+        !self.taps.is_empty()
+            || self.tile.is_some()
+            || self.pool.is_some()
+            || self.granularity.is_some()
+            || self.pca.is_some()
+            || self.distance.is_some()
+            || self.scaling.is_some()
+            || self.relative
+            || self.neighbours.is_some()
+            || self.score.is_some()
+    }
 }
 
 #[derive(Debug, Args)]
@@ -165,6 +245,78 @@ pub struct Inspect {
     /// Write a heat map of every picture into this folder
     #[arg(long, value_name = "DIR")]
     pub heatmaps: Option<PathBuf>,
+    /// Pictures, or folders of pictures
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Synth {
+    /// Folder of pictures of good parts
+    #[arg(long, value_name = "DIR")]
+    pub from: PathBuf,
+    /// Where the pictures, masks and the contact sheet go
+    #[arg(long, value_name = "DIR", default_value = "rejectd-synth")]
+    pub out: PathBuf,
+    /// Whose defects: mixed (ours: every kind in four severities), daisukelab, daisukelab-blob, shinmura0, cutpaste
+    #[arg(long, default_value = "mixed")]
+    pub preset: Preset,
+    /// Region of interest in pixels of the picture: x,y,width,height
+    #[arg(long, value_name = "X,Y,W,H", value_parser = parse_roi)]
+    pub roi: Option<Roi>,
+    /// How many of the pictures to draw on
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..))]
+    pub pictures: u16,
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct Evaluate {
+    /// Folder with train/good, test/good, test/DEFECT and, if there are masks, ground_truth/DEFECT, or a folder of such;
+    /// may be given several times
+    #[arg(long, value_name = "DIR", required = true)]
+    pub data: Vec<PathBuf>,
+    /// Judge by this profile instead of teaching one on each train/good
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["learn", "metric_source", "recipe", "seeds"])]
+    pub profile: Option<PathBuf>,
+    /// The card of another backbone than the built-in one
+    #[arg(long, value_name = "CARD")]
+    pub model: Option<PathBuf>,
+    /// Teach and judge, or compare, so many times, with the seeds from --seed on; figures are their means
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub seeds: u16,
+    /// Write the figures: an array, one object a set
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write one page with charts and pictures
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Write both into this folder, as evaluation.json and evaluation.html
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["json", "html"])]
+    pub out: Option<PathBuf>,
+    /// How many threads embed and judge; all cores if absent
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
+    #[command(flatten)]
+    pub learn: LearnArgs,
+    #[command(flatten)]
+    pub compare: CompareArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    #[arg(long, value_name = "FILE")]
+    pub profile: PathBuf,
+    /// The card of another backbone than the built-in one
+    #[arg(long, value_name = "CARD")]
+    pub model: Option<PathBuf>,
+    /// Where NAME.explain.png of every picture goes: the part, its heat map, the legend
+    #[arg(long, value_name = "DIR", default_value = "rejectd-explain")]
+    pub out: PathBuf,
+    /// One JSON object a line: path, threshold, verdict, score, method, hottest (x, y, times_threshold), explanation
+    #[arg(long)]
+    pub json: bool,
     /// Pictures, or folders of pictures
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
@@ -193,10 +345,28 @@ pub enum ProfileVerb {
     Undo { file: PathBuf },
 }
 
+fn parse_metric(text: &str) -> Result<MetricArg, String> {
+    match text {
+        "auto" => Ok(MetricArg::Auto),
+        "none" => Ok(MetricArg::None),
+        name => Loss::default_of(name).map(MetricArg::Learned).map_err(|e| format!("{e}, or 'auto' or 'none'")),
+    }
+}
+
 fn parse_fraction(text: &str) -> Result<f64, String> {
+    let fraction = parse_share(text).filter(|fraction| *fraction > 0.0 && *fraction < 1.0);
+    fraction.ok_or("expected a fraction between 0 and 1, or a percentage".into())
+}
+
+fn parse_overlap(text: &str) -> Result<f64, String> {
+    let overlap = parse_share(text).filter(|overlap| (0.0..=0.5).contains(overlap));
+    overlap.ok_or("expected a fraction from 0 to 0.5, or a percentage up to 50%".into())
+}
+
+/// A number, or a percentage as one.
+fn parse_share(text: &str) -> Option<f64> {
     let (number, scale) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 0.01));
-    let fraction = number.trim().parse::<f64>().map(|number| number * scale);
-    fraction.ok().filter(|f| *f > 0.0 && *f < 1.0).ok_or("expected a fraction between 0 and 1, or a percentage".into())
+    number.trim().parse::<f64>().ok().map(|number| number * scale)
 }
 
 fn parse_roi(text: &str) -> Result<Roi, String> {
@@ -241,6 +411,8 @@ mod tests {
         assert_eq!(parse_size("256x384"), Ok([256, 384]));
         assert_eq!(parse_roi("1, 2,30,40"), Ok(Roi { x: 1, y: 2, width: 30, height: 40 }));
         assert_eq!(parse_score("top:1%"), Ok(ScoreRule::TopFraction(0.01)));
+        assert_eq!((parse_overlap("0"), parse_overlap("50%")), (Ok(0.0), Ok(0.5)));
+        assert!(["51%", "-0.1", "NaN", ""].iter().all(|wrong| parse_overlap(wrong).is_err()));
         for wrong in ["0", "150%", "-1", "x"] {
             assert!(parse_fraction(wrong).is_err(), "{wrong}");
         }

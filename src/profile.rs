@@ -23,7 +23,8 @@ use sha2::{Digest, Sha256};
 use crate::frame::Frame;
 use crate::inspect::card::hex;
 use crate::inspect::embedding::Embeddings;
-use crate::inspect::recipe::{Distance, Granularity, Head, Recipe, ScoreRule};
+use crate::inspect::metric::Metric;
+use crate::inspect::recipe::{Distance, Granularity, HeadKind, Recipe, Scaling, ScoreRule, Tiling};
 
 mod check;
 mod format;
@@ -32,7 +33,7 @@ pub mod generations;
 mod tests;
 
 /// The version of the file format that this code writes, and the only one that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Why a profile could not be opened, saved or taken back. Each message names the file and the next step.
 #[derive(Debug, thiserror::Error)]
@@ -82,22 +83,10 @@ pub struct Profile {
     pub about: About,
     /// The memory bank, (M, D).
     pub bank: Embeddings,
-    /// Present if the recipe's head is `pca`.
-    pub head: Option<Projection>,
-    /// Present if the recipe's distance is `mahalanobis`: the inverse Cholesky factor of the shrunk covariance, (D, D),
-    /// row by row. The bank's one row is the mean.
-    pub whitening: Option<Vec<f32>>,
+    /// The tensors of the recipe's learned steps.
+    pub metric: Metric,
     /// A good part with a line drawn on it, before crop and resize; `about.probe_score` is its score.
     pub probe: Frame,
-}
-
-/// A linear projection of embeddings: y = W (x − mean).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Projection {
-    /// (C,)
-    pub mean: Vec<f32>,
-    /// (D, C), row by row.
-    pub weight: Vec<f32>,
 }
 
 /// What is not a tensor: JSON in the file's metadata.
@@ -124,6 +113,8 @@ pub struct About {
     pub bank_parts: usize,
     pub seed: u64,
     pub probe_score: f32,
+    /// How the metric was chosen, if it was.
+    pub chosen: Option<Chosen>,
     /// How many synthetic defects the threshold would have caught.
     pub expected_catch: Vec<ExpectedCatch>,
 }
@@ -164,6 +155,22 @@ pub enum Promise {
     Void { because: String },
 }
 
+/// How a metric was chosen from many.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chosen {
+    /// How many metrics were tried.
+    pub tried: usize,
+    /// The chance that a synthetic defect scores above a good part, faint ones counting more, by the metric chosen and
+    /// by the plain cosine distance.
+    pub quality: f64,
+    pub plain_quality: f64,
+    /// The same for the faint defects alone, by the metric chosen.
+    pub faint: f64,
+    /// Why it was chosen: a sentence.
+    pub because: String,
+}
+
 /// What the threshold would have caught of one kind of synthetic defect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -175,7 +182,7 @@ pub struct ExpectedCatch {
 
 impl Profile {
     /// What a manual threshold names: 16 hexadecimal digits, the first of the SHA-256 over all that influences a score
-    /// (recipe, backbone, bank, head, whitening). It stays when the profile is saved again or its threshold moves, and
+    /// (recipe, backbone, bank, learned tensors). It stays when the profile is saved again or its threshold moves, and
     /// changes when the bank grows.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
@@ -183,17 +190,13 @@ impl Profile {
             hash.update((bytes.len() as u64).to_le_bytes());
             hash.update(bytes);
         };
-        add(b"rejectd profile 1");
+        add(b"rejectd profile 2");
         add(&serde_json::to_vec(&self.about.recipe).expect("a recipe has only string keys"));
         add(self.about.backbone.fingerprint.as_bytes());
         add(&(self.bank.width() as u64).to_le_bytes());
         add(&format::little_endian(self.bank.data()));
-        if let Some(head) = &self.head {
-            add(&format::little_endian(&head.mean));
-            add(&format::little_endian(&head.weight));
-        }
-        if let Some(whitening) = &self.whitening {
-            add(&format::little_endian(whitening));
+        for tensor in format::metric_tensors(&self.metric, self.bank.width()) {
+            add(&format::little_endian(tensor.values));
         }
         hex(&hash.finalize())[..16].to_string()
     }
@@ -232,6 +235,9 @@ impl Profile {
                 None => "no scores".to_string(),
             },
         );
+        if let Some(chosen) = &about.chosen {
+            line("chosen", format!("from {} metrics: {}", chosen.tried, chosen.because));
+        }
         let caught = about.expected_catch.iter().map(|c| format!("{} {} of {}", c.defect, c.caught, c.of));
         line(
             "synthetic",
@@ -268,15 +274,14 @@ impl fmt::Display for Promise {
 }
 
 /// The steps of a recipe in their order, in one line.
-fn steps(recipe: &Recipe) -> String {
+pub fn steps(recipe: &Recipe) -> String {
     let [height, width] = recipe.input_px;
-    let mut steps = vec![
-        match recipe.roi_px {
-            Some(roi) => format!("region {roi} at {width} × {height} px"),
-            None => format!("whole frame at {width} × {height} px"),
-        },
-        recipe.taps.join(" + "),
-    ];
+    let region = recipe.roi_px.map_or("whole frame".to_string(), |roi| format!("region {roi}"));
+    let tiles = recipe.tiling.map_or(String::new(), |Tiling { tile_px: [height, width], overlap }| {
+        let percent = (overlap * 1e4).round() / 100.0;
+        format!(" in tiles of {width} × {height} px that overlap by {percent} %, each")
+    });
+    let mut steps = vec![format!("{region}{tiles} at {width} × {height} px"), recipe.taps.join(" + ")];
     if recipe.pool > 1 {
         steps.push(format!("pooled {0} × {0}", recipe.pool));
     }
@@ -284,8 +289,15 @@ fn steps(recipe: &Recipe) -> String {
         Granularity::Patch => format!("a patch every {} px", recipe.grid_stride),
         Granularity::Image => "one embedding a picture".to_string(),
     });
-    if recipe.head == Head::Pca {
-        steps.push("PCA".to_string());
+    match recipe.head {
+        HeadKind::Identity => {}
+        HeadKind::Linear => steps.push("linear head".to_string()),
+        HeadKind::Mlp => steps.push("MLP head".to_string()),
+    }
+    match recipe.scaling {
+        Scaling::None => {}
+        Scaling::Std => steps.push("divided by the standard deviations".to_string()),
+        Scaling::SignedSqrt => steps.push("signed square roots".to_string()),
     }
     if recipe.normalise {
         steps.push("unit length".to_string());
@@ -294,11 +306,18 @@ fn steps(recipe: &Recipe) -> String {
         Distance::Cosine => "cosine distance",
         Distance::Euclidean => "Euclidean distance",
         Distance::Mahalanobis => "Mahalanobis distance",
+        Distance::MahalanobisPerPosition => "Mahalanobis distance per position",
     };
     steps.push(match recipe.neighbours {
         1 => distance.to_string(),
         neighbours => format!("{distance}, mean of the {neighbours} nearest"),
     });
+    if recipe.normality {
+        steps.push("plus a learned score".to_string());
+    }
+    if recipe.relative {
+        steps.push("relative to the picture's median".to_string());
+    }
     steps.push(match recipe.score {
         ScoreRule::Max => "score: the largest".to_string(),
         ScoreRule::TopFraction(fraction) => {

@@ -71,7 +71,8 @@ fn another_backbone_teaches_and_inspects_through_the_command_line() {
     common::render_good(&folder.path().join("good"), 20);
     let card = fixture("resnet18-random.toml");
     let with_card = |arguments: &str| common::run(&arguments.replace("CARD", card.to_str().unwrap()), folder.path());
-    let taught = with_card("teach --from {}/good --profile {}/p --model CARD --input-px 96 --bank-rows 200");
+    let taught =
+        with_card("teach --from {}/good --profile {}/p --model CARD --metric none --input-px 96 --bank-rows 200");
     common::assert_code(&taught, 0, "teach");
     common::assert_code(&with_card("inspect --profile {}/p --model CARD {}/good/good-000.png"), 0, "inspect");
     let other = common::run("inspect --profile {}/p {}/good", folder.path());
@@ -143,7 +144,7 @@ fn a_model_that_is_not_the_one_of_its_card_is_refused() {
     let middle = onnx.len() / 2;
     onnx[middle] ^= 1;
     std::fs::write(folder.path().join("m.onnx"), &onnx).unwrap();
-    let output = common::run("teach --from {}/good --profile {}/p --model {}/m.toml", folder.path());
+    let output = common::run("teach --from {}/good --profile {}/p --model {}/m.toml --metric none", folder.path());
     common::assert_code(&output, 78, "a flipped bit in the model");
     assert!(common::text(&output).contains("has SHA-256"), "{}", common::text(&output));
 }
@@ -155,7 +156,8 @@ fn a_malformed_model_ends_teaching_with_a_sentence_and_a_code() {
     let card = std::fs::read_to_string(fixture("mobilenetv2-random.toml")).unwrap();
     let onnx = std::fs::read(fixture("mobilenetv2-random.onnx")).unwrap();
     write_model(folder.path(), &card, &onnx[..onnx.len() / 2]);
-    let output = common::run("teach --from {}/good --profile {}/p --model {}/m.toml --input-px 96", folder.path());
+    let output =
+        common::run("teach --from {}/good --profile {}/p --model {}/m.toml --metric none --input-px 96", folder.path());
     common::assert_code(&output, 78, "half a model");
     assert!(common::text(&output).contains("cannot be used"), "{}", common::text(&output));
     assert!(!folder.path().join("p").exists());

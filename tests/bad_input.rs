@@ -73,7 +73,7 @@ fn folders_that_nothing_can_be_taught_from_are_refused_and_leave_no_profile() {
     refuses("teach --from {}/empty --profile {}/p", path, 66, "holds no pictures");
     refuses("teach --from {}/nowhere --profile {}/p", path, 66, "cannot be read");
     refuses("teach --from {}/three --profile {}/p", path, 65, "3 good parts were given; at least 10");
-    refuses("teach --from {}/some --profile {}/p --input-px 96", path, 65, "zz.png");
+    refuses("teach --from {}/some --profile {}/p --metric none --input-px 96", path, 65, "zz.png");
     refuses("teach --from {}/three --profile {}/nowhere/p", path, 73, "nowhere");
     assert!(!path.join("p").exists());
 }
@@ -175,7 +175,7 @@ fn a_full_disk_while_saving_leaves_the_old_profile() {
         eprintln!("SKIPPED: a small disk cannot be mounted without the right to");
         return;
     }
-    let teach = "teach --from {}/good --profile {}/disk/p --input-px 96 --bank-rows";
+    let teach = "teach --from {}/good --profile {}/disk/p --metric none --input-px 96 --bank-rows";
     let first = run(&format!("{teach} 100"), path);
     let before = std::fs::read(disk.join("p"));
     let second = run(&format!("{teach} 1500"), path);

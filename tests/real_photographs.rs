@@ -29,9 +29,9 @@ fn image_auroc(dataset: &Dataset) -> f64 {
     let options = Options::for_model(&model);
     let names = dataset.train_good.iter().map(|path| path.display().to_string()).collect();
     let parts = GoodParts::read(names, |part| load(&dataset.train_good[part])).unwrap();
-    let bank = teach_bank(&model, &options, &parts, &|_, _, _| ()).unwrap();
-    let extractor = Extractor::new(&model, &options.recipe, None).unwrap();
-    let inspector = Inspector::assemble(extractor, bank, None, f32::INFINITY).unwrap();
+    let learned = teach_bank(&model, &options, &parts, &|_, _, _| ()).unwrap();
+    let extractor = Extractor::new(&model, &options.recipe).unwrap();
+    let inspector = Inspector::assemble(extractor, learned.metric, learned.bank, f32::INFINITY).unwrap();
     let halves: Vec<_> = dataset.test.chunks(dataset.test.len().div_ceil(2)).collect();
     let scores: Vec<Vec<f32>> = std::thread::scope(|scope| {
         let score = |half: &[_]| {

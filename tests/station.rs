@@ -11,6 +11,7 @@ use rejectd::daemon::{Control, Judge, Station, Summary, run};
 use rejectd::frame::Frame;
 use rejectd::inspect::card::Model;
 use rejectd::inspect::embedding::Embeddings;
+use rejectd::inspect::metric::{Head, Metric, Projection};
 use rejectd::inspect::{Extractor, Inspector};
 use rejectd::line::schedule::{Mode, Schedule};
 use rejectd::line::{LineOutputs, Role};
@@ -104,8 +105,9 @@ fn judge(threshold: f32) -> Judge {
     options.recipe.input_px = [32, 32];
     let belt = common::belt(32);
     let parts = GoodParts::read(vec!["good".into()], |_| Ok(belt.good_part(0))).unwrap();
-    let bank = teach_bank(&model, &options, &parts, &|_, _, _| ()).unwrap();
-    Ok(Inspector::assemble(Extractor::new(&model, &options.recipe, None).unwrap(), bank, None, threshold).unwrap())
+    let learned = teach_bank(&model, &options, &parts, &|_, _, _| ()).unwrap();
+    Ok(Inspector::assemble(Extractor::new(&model, &options.recipe).unwrap(), learned.metric, learned.bank, threshold)
+        .unwrap())
 }
 
 struct Run {
@@ -323,10 +325,14 @@ fn an_inspector_that_panics_costs_its_part_the_decision_and_nothing_else() {
     let model = Model::built_in();
     let mut options = Options::for_model(&model);
     options.recipe.input_px = [32, 32];
-    let extractor = Extractor::new(&model, &options.recipe, None).unwrap();
-    let bank = Embeddings::new(extractor.width(), vec![0.0; extractor.width()], false);
-    // A whitening of three numbers is no matrix; only a bug could bring one here.
-    let broken = Inspector::assemble(extractor, bank, Some(vec![0.0; 3]), 1.0).unwrap();
+    let extractor = Extractor::new(&model, &options.recipe).unwrap();
+    let channels = extractor.channels();
+    let bank = Embeddings::new(1, vec![0.0], false);
+    // An output layer without weights is no matrix; only a bug could bring such a head here.
+    let hidden = Projection { mean: vec![0.0; channels], weight: vec![0.0; channels] };
+    let head = Head::Mlp { hidden, weight: vec![], bias: vec![0.0] };
+    let metric = Metric { head: Some(head), ..Metric::default() };
+    let broken = Inspector::assemble(extractor, metric, bank, 1.0).unwrap();
     let delay = Duration::from_millis(200);
     let run = Line { judge: Ok(broken), delay, ..Line::of(vec![frame(), frame()]) }.run();
     assert_eq!(run.verdicts(), ["no-decision"; 2]);

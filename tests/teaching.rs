@@ -7,7 +7,7 @@ use rejectd::evaluate::metrics::auroc;
 use rejectd::frame::Frame;
 use rejectd::inspect::Inspector;
 use rejectd::inspect::card::Model;
-use rejectd::inspect::recipe::{Distance, Granularity, Head, ScoreRule};
+use rejectd::inspect::recipe::{Distance, Granularity, HeadKind, ScoreRule};
 use rejectd::profile::{Profile, Promise};
 use rejectd::source::simulated::{Belt, BeltSettings, Severity};
 use rejectd::teach::add::add;
@@ -51,7 +51,7 @@ fn every_distance_head_granularity_and_score_rule_tells_good_parts_from_plainly_
     let recipes = [
         ("cosine", base(), 0.9),
         ("several neighbours, the largest", with(|o| (o.recipe.neighbours, o.recipe.score) = (3, ScoreRule::Max)), 0.9),
-        ("PCA", with(|o| (o.recipe.head, o.pca_width) = (Head::Pca, 40)), 0.85),
+        ("PCA", with(|o| (o.recipe.head, o.pca_width) = (HeadKind::Linear, 40)), 0.85),
         ("Euclidean", with(|o| (o.recipe.distance, o.recipe.normalise) = (Distance::Euclidean, false)), 0.9),
         ("Mahalanobis", with(|o| (o.recipe.distance, o.recipe.normalise) = (Distance::Mahalanobis, false)), 0.85),
         (
@@ -199,7 +199,7 @@ fn a_gaussian_cannot_be_added_to() {
     (options.recipe.distance, options.recipe.normalise) = (Distance::Mahalanobis, false);
     let profile = taught(&model, &options, &belt, 12);
     let parts = GoodParts::read(names(5), |part| Ok(belt.good_part(part as u64))).unwrap();
-    assert!(matches!(add(&model, &profile, &options, &parts, &|_, _, _| ()), Err(TeachError::NotAddable)));
+    assert!(matches!(add(&model, &profile, &options, &parts, &|_, _, _| ()), Err(TeachError::NotAddable(_))));
 }
 
 #[test]

@@ -27,6 +27,13 @@ pub struct TapOutput {
 }
 
 impl TapOutput {
+    /// A tap whose values were kept.
+    /// * `data` — (channels, height, width)
+    pub fn new(data: &[f32], channels: usize, height: usize, width: usize) -> TapOutput {
+        let tensor = Tensor::from_shape(&[1, channels, height, width], data).expect("as many values as the shape says");
+        TapOutput { tensor: tensor.into_tvalue(), channels, height, width }
+    }
+
     pub fn data(&self) -> &[f32] {
         self.tensor.as_plain_ram().and_then(|view| view.as_slice().ok()).expect("the shape and type were checked")
     }

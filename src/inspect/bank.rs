@@ -22,11 +22,12 @@ pub struct Bank {
 }
 
 impl Bank {
-    /// * `rows` — (M, D), M ≥ 1; for Mahalanobis centred and whitened, as the queries must be
+    /// * `rows` — (M, D), M ≥ 1
+    /// * `distance` — cosine or Euclidean
     pub fn new(rows: Embeddings, distance: Distance) -> Bank {
         let bias = match distance {
             Distance::Cosine => vec![0.0; rows.len()],
-            Distance::Euclidean | Distance::Mahalanobis => rows.rows().map(|row| dot(row, row)).collect(),
+            _ => rows.rows().map(|row| dot(row, row)).collect(),
         };
         Bank { rows, distance, bias }
     }
@@ -80,7 +81,7 @@ impl Bank {
     fn exact(&self, query: &[f32], row: &[f32]) -> f32 {
         match self.distance {
             Distance::Cosine => distance::cosine(query, row),
-            Distance::Euclidean | Distance::Mahalanobis => distance::euclidean(query, row),
+            _ => distance::euclidean(query, row),
         }
     }
 }

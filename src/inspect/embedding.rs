@@ -1,16 +1,11 @@
-//! Taps -> embeddings: pool, resize to one grid, concatenate, project, scale to unit length.
+//! Taps -> embeddings: pool, resize to one grid, concatenate.
 //!
 //! One matrix type serves patches, whole pictures and the bank.
 
-use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
+use ndarray::ArrayView2;
 
 use super::backbone::TapOutput;
 use super::recipe::Granularity;
-use crate::profile::Projection;
-
-/// Rows that are projected together.
-const BLOCK: usize = 256;
 
 /// N rows of width D, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,32 +80,11 @@ impl Embeddings {
         self
     }
 
-    /// W (x − mean) for each row x.
-    /// * `projection` — mean (D,), weight (E, D)
-    ///
-    /// Returns (N, E), not normalised.
-    pub fn project(&self, projection: &Projection) -> Embeddings {
-        let width = projection.weight.len() / self.width;
-        let weight = ArrayView2::from_shape((width, self.width), &projection.weight).expect("checked with the profile");
-        let mut projected = Array2::zeros((self.len(), width));
-        // Centred block by block: a copy of all rows would double what teaching needs.
-        for (rows, mut projected) in
-            self.view().axis_chunks_iter(Axis(0), BLOCK).zip(projected.axis_chunks_iter_mut(Axis(0), BLOCK))
-        {
-            let centred = &rows - &ArrayView1::from(&projection.mean);
-            general_mat_mul(1.0, &centred, &weight.t(), 0.0, &mut projected);
-        }
-        Embeddings { width, data: projected.into_raw_vec_and_offset().0, normalised: false }
+    /// All rows, to be changed in place; they count as not normalised from then on.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        self.normalised = false;
+        &mut self.data
     }
-}
-
-/// The last two steps of a recipe: the head, and unit length.
-pub fn finish(concatenated: Embeddings, head: Option<&Projection>, normalise: bool) -> Embeddings {
-    let projected = match head {
-        Some(head) => concatenated.project(head),
-        None => concatenated,
-    };
-    if normalise { projected.normalise() } else { projected }
 }
 
 /// ⟨a, b⟩, summed in eight lanes so that the compiler can keep them in one register.
@@ -258,13 +232,6 @@ mod tests {
     fn normalised_rows_have_unit_length_and_zeros_stay_zeros() {
         let unit = Embeddings::new(2, vec![3.0, 4.0, 0.0, 0.0], false).normalise();
         assert_eq!(unit.data(), [0.6, 0.8, 0.0, 0.0]);
-    }
-
-    #[test]
-    fn a_projection_is_taken_around_its_mean() {
-        let projection = Projection { mean: vec![1.0, 1.0], weight: vec![0.0, 2.0] };
-        let projected = Embeddings::new(2, vec![5.0, 1.0, 5.0, 4.0], false).project(&projection);
-        assert_eq!((projected.width(), projected.data()), (1, [0.0, 6.0].as_slice()));
     }
 
     #[test]

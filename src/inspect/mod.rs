@@ -5,38 +5,42 @@ use std::time::{Duration, Instant};
 
 use crate::frame::{Frame, FrameError};
 use crate::part::{AnomalyMap, Inspection, StageTimings, Verdict};
-use crate::profile::{BackboneId, Profile, Projection};
+use crate::profile::{BackboneId, Profile};
 
 pub mod backbone;
 pub mod bank;
 pub mod card;
+pub mod compare;
 pub mod distance;
 pub mod embedding;
+pub mod explain;
+pub mod metric;
 pub mod preprocess;
 pub mod recipe;
 pub mod score;
+pub mod tiling;
 
-use backbone::{Backbone, BackboneError};
-use bank::Bank;
+use backbone::{Backbone, BackboneError, TapOutput};
 use card::Model;
+use compare::Comparison;
 use embedding::Embeddings;
+use metric::Metric;
 use preprocess::Preprocess;
-use recipe::{Granularity, Recipe};
+use recipe::Recipe;
+use tiling::Layout;
 
 /// Judges frames by a profile.
 pub struct Inspector {
     extractor: Extractor,
-    bank: Arc<Bank>,
-    whitening: Option<Arc<Projection>>,
+    comparison: Arc<Comparison>,
     threshold: f32,
 }
 
-/// Frame -> embeddings, as a recipe says: the half of an inspection that teaching shares.
+/// Frame -> concatenated taps, as a recipe says: the half of an inspection that teaching shares.
 pub struct Extractor {
     recipe: Recipe,
     preprocess: Preprocess,
     backbone: Backbone,
-    head: Option<Projection>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +60,17 @@ pub enum InspectError {
     )]
     Width { found: usize, expected: usize },
     #[error(
+        "the profile does not fit its own input size: pictures have {found} positions, it has Gaussians for {expected}; \
+         teach it again"
+    )]
+    Positions { found: usize, expected: usize },
+    #[error(
+        "a region of {width} × {height} pixels would be cut into {found} tiles, but at most {} are looked at; give a \
+         smaller region of interest, or teach with larger tiles",
+        tiling::MAX_TILES
+    )]
+    Tiles { found: usize, width: u32, height: u32 },
+    #[error(
         "the probe scores {found}, but scored {expected} when the profile was taught: this program or this machine \
          computes differently; teach the profile again here"
     )]
@@ -64,64 +79,91 @@ pub enum InspectError {
 
 impl Extractor {
     /// # Errors  `BackboneError`, if the recipe's taps or input size do not fit the model.
-    pub fn new(model: &Model, recipe: &Recipe, head: Option<Projection>) -> Result<Extractor, BackboneError> {
+    pub fn new(model: &Model, recipe: &Recipe) -> Result<Extractor, BackboneError> {
         let backbone = Backbone::load(model, recipe.input_px, &recipe.taps)?;
         Ok(Extractor {
             preprocess: Preprocess::new(&model.card, recipe.roi_px, recipe.input_px),
             recipe: recipe.clone(),
             backbone,
-            head,
         })
     }
 
     /// A second extractor for another thread; the network is shared.
     pub fn fork(&self) -> Extractor {
-        self.with_head(self.head.clone())
-    }
-
-    /// A second extractor with another head.
-    pub fn with_head(&self, head: Option<Projection>) -> Extractor {
         let (preprocess, backbone) = (self.preprocess.fork(), self.backbone.clone());
-        Extractor { recipe: self.recipe.clone(), preprocess, backbone, head }
-    }
-
-    /// A second extractor that stops before head and length: what these are learned from.
-    pub fn without_finish(&self) -> Extractor {
-        let mut extractor = self.with_head(None);
-        extractor.recipe.normalise = false;
-        extractor
+        Extractor { recipe: self.recipe.clone(), preprocess, backbone }
     }
 
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
     }
 
-    /// Height and width of the grid of embeddings.
+    /// Height and width of the grid of embeddings of one network input; of the whole region, if there are no tiles.
     pub fn grid(&self) -> [usize; 2] {
-        match self.recipe.granularity {
-            Granularity::Patch => self.recipe.input_px.map(|side| side / self.recipe.grid_stride),
-            Granularity::Image => [1, 1],
-        }
+        self.recipe.grid()
     }
 
-    /// The width of an embedding.
-    pub fn width(&self) -> usize {
-        let channels = self.backbone.taps().iter().map(|tap| tap.channels).sum();
-        self.head.as_ref().map_or(channels, |head| head.weight.len() / channels)
+    /// Height and width of the grid of embeddings of a frame: [`Extractor::grid`], if there are no tiles.
+    /// # Errors  `InspectError::Tiles`
+    pub fn map_size(&self, frame: &Frame) -> Result<[usize; 2], InspectError> {
+        Ok(self.layout(frame)?.map_or(self.grid(), |layout| layout.map_size()))
     }
 
-    /// The embeddings of a frame, (P, D) in raster order of the grid, and the time that each stage took.
+    /// C, the width of the concatenated taps.
+    pub fn channels(&self) -> usize {
+        self.backbone.taps().iter().map(|tap| tap.channels).sum()
+    }
+
+    /// The backbone's taps for the region of a frame as a whole, also if the recipe cuts it into tiles.
     /// # Errors  `InspectError`: the region of interest is outside the frame, or the network failed.
-    pub fn run(&mut self, frame: &Frame) -> Result<(Embeddings, StageTimings), InspectError> {
+    pub fn taps(&mut self, frame: &Frame) -> Result<(Vec<TapOutput>, StageTimings), InspectError> {
         let mut stage = Stopwatch::start();
         let input = self.preprocess.run(frame)?;
         let preprocess = stage.lap();
         let taps = self.backbone.run(&input)?;
-        let backbone = stage.lap();
-        let embeddings = embedding::concatenate(&taps, self.recipe.pool, self.grid(), self.recipe.granularity);
-        let embeddings = embedding::finish(embeddings, self.head.as_ref(), self.recipe.normalise);
-        let embedding = stage.lap();
-        Ok((embeddings, StageTimings { preprocess, backbone, embedding, search: Duration::ZERO }))
+        Ok((taps, StageTimings { preprocess, backbone: stage.lap(), ..StageTimings::default() }))
+    }
+
+    /// The concatenated taps of a frame, (P, C) in raster order of [`Extractor::map_size`], and the time that each stage
+    /// took.
+    /// # Errors  `InspectError`: the region of interest is outside the frame, it has too many tiles, or the network failed.
+    pub fn run(&mut self, frame: &Frame) -> Result<(Embeddings, StageTimings), InspectError> {
+        if let Some(layout) = self.layout(frame)? {
+            return self.run_tiles(frame, &layout);
+        }
+        let (taps, timings) = self.taps(frame)?;
+        let mut stage = Stopwatch::start();
+        let raw = embedding::concatenate(&taps, self.recipe.pool, self.grid(), self.recipe.granularity);
+        Ok((raw, StageTimings { embedding: stage.lap(), ..timings }))
+    }
+
+    fn run_tiles(&mut self, frame: &Frame, layout: &Layout) -> Result<(Embeddings, StageTimings), InspectError> {
+        let mut timings = StageTimings::default();
+        let mut stage = Stopwatch::start();
+        let region = self.preprocess.region(frame)?;
+        let ([height, width], channels) = (layout.map_size(), self.channels());
+        let mut map = vec![0.0; height * width * channels];
+        for (number, tile) in layout.tiles().enumerate() {
+            let input = self.preprocess.run_tile(&region, tile);
+            timings.preprocess += stage.lap();
+            let taps = self.backbone.run(&input)?;
+            timings.backbone += stage.lap();
+            let raw = embedding::concatenate(&taps, self.recipe.pool, self.grid(), self.recipe.granularity);
+            layout.place(number, channels, raw.data(), &mut map);
+            timings.embedding += stage.lap();
+        }
+        Ok((Embeddings::new(channels, map, false), timings))
+    }
+
+    /// The tiles of a frame, if the recipe cuts it.
+    fn layout(&self, frame: &Frame) -> Result<Option<Layout>, InspectError> {
+        let Some(tiling) = self.recipe.tiling else { return Ok(None) };
+        let (height, width) = self.recipe.roi_px.map_or((frame.height(), frame.width()), |roi| (roi.height, roi.width));
+        let layout = Layout::new([height as usize, width as usize], tiling, self.grid(), self.recipe.granularity);
+        match layout.count() {
+            found if found > tiling::MAX_TILES => Err(InspectError::Tiles { found, width, height }),
+            _ => Ok(Some(layout)),
+        }
     }
 }
 
@@ -133,41 +175,28 @@ impl Inspector {
         if taught.fingerprint != loaded.fingerprint {
             return Err(InspectError::OtherBackbone { taught: Box::new(taught.clone()), loaded: Box::new(loaded) });
         }
-        let extractor = Extractor::new(model, &profile.about.recipe, profile.head.clone())?;
-        let whitening = profile.whitening.clone();
-        Inspector::assemble(extractor, profile.bank.clone(), whitening, profile.about.threshold.value)
+        let extractor = Extractor::new(model, &profile.about.recipe)?;
+        Inspector::assemble(extractor, profile.metric.clone(), profile.bank.clone(), profile.about.threshold.value)
     }
 
     /// Puts an inspector together from its parts; teaching does so before there is a profile.
-    /// * `bank` — (M, D); for the Mahalanobis distance the mean alone
-    /// * `whitening` — (D, D), for the Mahalanobis distance
+    /// * `bank` — (M, D); for a Mahalanobis distance the means
     ///
-    /// # Errors  `InspectError::Width` if the bank does not fit the embeddings.
+    /// # Errors  `InspectError::Width`, `InspectError::Positions` if the bank does not fit the embeddings.
     pub fn assemble(
         extractor: Extractor,
+        metric: Metric,
         bank: Embeddings,
-        whitening: Option<Vec<f32>>,
         threshold: f32,
     ) -> Result<Inspector, InspectError> {
-        if bank.width() != extractor.width() {
-            return Err(InspectError::Width { found: extractor.width(), expected: bank.width() });
-        }
-        // ‖L⁻¹ (q − μ)‖: centred before it is whitened, for the difference of two whitened vectors would cancel.
-        let (whitening, bank) = match whitening {
-            Some(weight) => {
-                let (width, mean) = (bank.width(), bank.row(0).to_vec());
-                (Some(Arc::new(Projection { mean, weight })), Embeddings::new(width, vec![0.0; width], false))
-            }
-            None => (None, bank),
-        };
-        let bank = Arc::new(Bank::new(bank, extractor.recipe.distance));
-        Ok(Inspector { extractor, bank, whitening, threshold })
+        let [height, width] = extractor.grid();
+        let comparison = Comparison::new(&extractor.recipe, metric, bank, extractor.channels(), height * width)?;
+        Ok(Inspector { extractor, comparison: Arc::new(comparison), threshold })
     }
 
     /// A second inspector for another thread; network and bank are shared.
     pub fn fork(&self) -> Inspector {
-        let (bank, whitening) = (self.bank.clone(), self.whitening.clone());
-        Inspector { extractor: self.extractor.fork(), bank, whitening, threshold: self.threshold }
+        Inspector { extractor: self.extractor.fork(), comparison: self.comparison.clone(), threshold: self.threshold }
     }
 
     /// Recomputes the score of the profile's probe.
@@ -195,21 +224,26 @@ impl Inspector {
     /// Judges one frame.
     /// # Errors  `InspectError`: the region of interest is outside the frame, or the network failed.
     pub fn inspect(&mut self, frame: &Frame) -> Result<Inspection, InspectError> {
-        let (embeddings, timings) = self.extractor.run(frame)?;
-        Ok(self.judge(&embeddings, timings))
+        let grid = self.extractor.map_size(frame)?;
+        let (raw, timings) = self.extractor.run(frame)?;
+        Ok(self.judge(raw, grid, timings))
     }
 
-    /// Judges embeddings that the extractor gave.
+    /// The score of what the extractor gave.
+    /// * `raw` — the concatenated taps, (P, C)
+    pub fn score(&self, raw: Embeddings) -> f32 {
+        score::score(&self.comparison.distances(raw), self.recipe().score)
+    }
+
+    /// Judges what the extractor gave.
+    /// * `raw` — the concatenated taps, (P, C)
+    /// * `grid` — height and width of their grid, [`Extractor::map_size`] of the frame
     /// * `timings` — what their making took
-    pub fn judge(&self, embeddings: &Embeddings, timings: StageTimings) -> Inspection {
+    pub fn judge(&self, raw: Embeddings, grid: [usize; 2], timings: StageTimings) -> Inspection {
         let mut stage = Stopwatch::start();
-        let recipe = self.extractor.recipe();
-        let distances = match &self.whitening {
-            Some(whitening) => self.bank.distances(&embeddings.project(whitening), recipe.neighbours),
-            None => self.bank.distances(embeddings, recipe.neighbours),
-        };
-        let score = score::score(&distances, recipe.score);
-        let [height, width] = self.extractor.grid();
+        let distances = self.comparison.distances(raw);
+        let score = score::score(&distances, self.recipe().score);
+        let [height, width] = grid;
         Inspection {
             score,
             threshold: self.threshold,

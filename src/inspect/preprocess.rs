@@ -4,6 +4,7 @@ use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
 use super::card::ModelCard;
+use super::tiling::Tile;
 use crate::frame::{Frame, FrameError, Roi};
 
 /// Turns frames into network inputs of one size; keeps its buffers from one frame to the next.
@@ -44,21 +45,31 @@ impl Preprocess {
     /// the reduction (Pillow's BILINEAR), in 8 bits.
     /// # Errors  `FrameError::RoiOutside` if the region of interest is not inside the frame.
     pub fn run(&mut self, frame: &Frame) -> Result<Vec<f32>, FrameError> {
-        let cropped;
-        let frame = match self.roi {
-            Some(roi) => {
-                cropped = frame.crop(roi)?;
-                &cropped
-            }
-            None => frame,
-        };
+        let region = self.region(frame)?;
+        let whole = Tile { top: 0, left: 0, height: region.height() as usize, width: region.width() as usize };
+        Ok(self.run_tile(&region, whole))
+    }
+
+    /// The region of interest of a frame; shares its pixels if it is the whole frame.
+    /// # Errors  `FrameError::RoiOutside` if the region of interest is not inside the frame.
+    pub fn region(&self, frame: &Frame) -> Result<Frame, FrameError> {
+        self.roi.map_or_else(|| Ok(frame.clone()), |roi| frame.crop(roi))
+    }
+
+    /// As [`Preprocess::run`], for a tile of the region; the filter reaches over the tile's border to the pixels beside it.
+    /// # Panics  If the tile is not inside the region.
+    pub fn run_tile(&mut self, region: &Frame, tile: Tile) -> Vec<f32> {
         let [height, width] = self.size;
-        let pixels = if (frame.height() as usize, frame.width() as usize) == (height, width) {
-            frame.rgb()
+        let whole = (region.height() as usize, region.width() as usize);
+        let pixels = if whole == (height, width) && whole == (tile.height, tile.width) {
+            region.rgb()
         } else {
-            let source = ImageRef::new(frame.width(), frame.height(), frame.rgb(), PixelType::U8x3)
+            let source = ImageRef::new(region.width(), region.height(), region.rgb(), PixelType::U8x3)
                 .expect("a frame has as many bytes as its size needs");
+            let [left, top, tile_width, tile_height] =
+                [tile.left, tile.top, tile.width, tile.height].map(|px| px as f64);
             let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+            let options = options.crop(left, top, tile_width, tile_height);
             self.resizer.resize(&source, &mut self.resized, &options).expect("both images are 8-bit RGB");
             self.resized.buffer()
         };
@@ -70,7 +81,7 @@ impl Preprocess {
                 *value = f32::from(pixel[c]) * scale + offset;
             }
         }
-        Ok(input)
+        input
     }
 }
 
@@ -97,6 +108,20 @@ mod tests {
         let input = Preprocess::new(&Model::built_in().card, None, [32, 32]).run(&frame).unwrap();
         let grey = (input[16 * 32 + 16] * 128.0 + 127.0).round();
         assert!((99.0..=101.0).contains(&grey), "stripes finer than the result must blend, found {grey}");
+    }
+
+    #[test]
+    fn a_tile_of_the_size_of_the_input_keeps_its_pixels_and_a_larger_one_is_resized() {
+        let columns: Vec<u8> = (0..96).flat_map(|x| [2 * x as u8; 3]).collect();
+        let frame = Frame::new(96, 64, columns.repeat(64), Timestamp(0), 0).unwrap();
+        let mut preprocess = Preprocess::new(&Model::built_in().card, None, [32, 32]);
+        let mut greys = |tile| {
+            let input = preprocess.run_tile(&frame, tile);
+            [0, 31].map(|x| (input[16 * 32 + x] * 128.0 + 127.0).round())
+        };
+        assert_eq!(greys(Tile { top: 5, left: 10, height: 32, width: 32 }), [20.0, 82.0]);
+        // The first column lies between those of 64 and 66, the last between those of 188 and 190.
+        assert_eq!(greys(Tile { top: 0, left: 32, height: 64, width: 64 }), [65.0, 189.0]);
     }
 
     #[test]

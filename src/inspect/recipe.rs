@@ -12,6 +12,9 @@ use crate::frame::Roi;
 pub struct Recipe {
     /// What to look at, in pixels of the frame; the whole frame if absent.
     pub roi_px: Option<Roi>,
+    /// How the region is cut into tiles; it is resized as a whole, without keeping its aspect, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiling: Option<Tiling>,
     /// Height and width of the network's input, in pixels; multiples of the card's `size_multiple`.
     pub input_px: [usize; 2],
     /// The backbone's outputs that are used, by their names in the card, in the order of concatenation.
@@ -21,13 +24,39 @@ pub struct Recipe {
     /// The stride of the patch grid, in pixels of the input; every tap is resized to it.
     pub grid_stride: usize,
     pub granularity: Granularity,
-    pub head: Head,
-    /// Whether the embeddings are scaled to unit length after the head.
+    pub head: HeadKind,
+    pub scaling: Scaling,
+    /// Whether the embeddings are scaled to unit length at last.
     pub normalise: bool,
     pub distance: Distance,
     /// The distance of an embedding is the mean over this many nearest bank rows.
     pub neighbours: usize,
+    /// Whether a learned score of each patch is added to its distance: the tensors `normality.*`.
+    pub normality: bool,
+    /// Whether the distances of a picture are divided by their median: what is wrong in the whole picture then counts
+    /// less, and what is wrong in one place counts more.
+    pub relative: bool,
     pub score: ScoreRule,
+}
+
+impl Recipe {
+    /// Height and width of the grid of embeddings of one network input; of the whole region, if there are no tiles.
+    pub fn grid(&self) -> [usize; 2] {
+        match self.granularity {
+            Granularity::Patch => self.input_px.map(|side| side / self.grid_stride),
+            Granularity::Image => [1, 1],
+        }
+    }
+}
+
+/// Overlapping tiles; the rules are in [`super::tiling`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tiling {
+    /// Height and width of a tile, in pixels of the region, with the aspect of `input_px`; each is resized to it.
+    pub tile_px: [usize; 2],
+    /// The least fraction of its side that a tile shares with the next one; in [0, 0.5].
+    pub overlap: f64,
 }
 
 /// What one embedding describes.
@@ -36,17 +65,31 @@ pub struct Recipe {
 pub enum Granularity {
     /// One position of the patch grid.
     Patch,
-    /// The whole picture: the global average of each tap.
+    /// The whole picture, or each tile: the global average of each tap.
     Image,
 }
 
 /// The projection of the concatenated taps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Head {
+pub enum HeadKind {
     Identity,
-    /// The first principal axes of the good parts: the tensors `head.mean` (C,) and `head.weight` (D, C).
-    Pca,
+    /// y = W (x − mean), principal axes of the good parts or learned: the tensors `head.mean` (C,) and `head.weight`
+    /// (D, C).
+    Linear,
+    /// One hidden layer, learned: `head.mean` (C,), `head.weight` (H, C), `head.output` (D, H) and `head.bias` (D,).
+    Mlp,
+}
+
+/// What is done to each channel after the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scaling {
+    None,
+    /// Divided by its standard deviation over the good parts: the tensor `scaling.deviation` (D,).
+    Std,
+    /// sign(v) · √|v|, so that large activations do not drown the small ones.
+    SignedSqrt,
 }
 
 /// How far an embedding lies from the good parts; smaller is closer.
@@ -60,6 +103,16 @@ pub enum Distance {
     /// √((q − μ)ᵀ Σ⁻¹ (q − μ)) to the mean of the good parts, Σ shrunk towards a sphere: the tensors
     /// `whitening.weight` (D, D) and a bank of one row, the mean.
     Mahalanobis,
+    /// The same with a Gaussian for each position of the grid, for parts that always lie the same way: a bank of one
+    /// mean a position, (P, D), and `whitening.weight` (P, D, D).
+    MahalanobisPerPosition,
+}
+
+impl Distance {
+    /// Whether it is measured to Gaussians instead of bank rows.
+    pub fn is_gaussian(self) -> bool {
+        matches!(self, Distance::Mahalanobis | Distance::MahalanobisPerPosition)
+    }
 }
 
 /// How the distances of all embeddings of a picture become its score.

@@ -2,7 +2,8 @@
 
 use super::{Profile, Promise};
 use crate::frame::{MIN_SIDE_PX, Roi};
-use crate::inspect::recipe::{Distance, Head, ScoreRule};
+use crate::inspect::metric::{Head, Projection};
+use crate::inspect::recipe::{Distance, HeadKind, Scaling, ScoreRule};
 
 /// The next step after every fault that only teaching can mend.
 pub(super) const AGAIN: &str = "teach it again with 'rejectd teach'";
@@ -57,6 +58,9 @@ impl Profile {
             }
             _ => Ok(()),
         }?;
+        if let Some(Err(because)) = recipe.tiling.map(|tiling| tiling.check(recipe)) {
+            return Err(format!("its recipe cannot be used: {because}"));
+        }
         match recipe.roi_px {
             Some(roi) if !inside(roi, self.probe.width(), self.probe.height()) => Err(format!(
                 "its recipe says roi_px = {roi}, which is not a region of at least {MIN_SIDE_PX} px in its probe of \
@@ -71,38 +75,60 @@ impl Profile {
     fn check_tensors(&self) -> Result<(), String> {
         let recipe = &self.about.recipe;
         let width = self.bank.width();
-        match (recipe.head, &self.head) {
-            (Head::Identity, Some(_)) => return Err("holds a head, but its recipe uses none".to_string()),
-            (Head::Pca, None) => return Err("lacks the tensors of the head that its recipe uses".to_string()),
-            (Head::Pca, Some(head)) => {
-                let (inputs, weights) = (head.mean.len(), head.weight.len());
-                if inputs < width || width.checked_mul(inputs) != Some(weights) {
-                    return Err(format!(
-                        "its head has {weights} weights and a mean of {inputs}, which does not project to the bank's \
-                         width of {width}"
-                    ));
-                }
-                finite("head.mean", &head.mean)?;
-                finite("head.weight", &head.weight)?;
+        let metric = &self.metric;
+        match (recipe.head, &metric.head) {
+            (HeadKind::Identity, Some(_)) => return Err("holds a head, but its recipe uses none".to_string()),
+            (HeadKind::Linear, Some(Head::Linear(_))) | (HeadKind::Mlp, Some(Head::Mlp { .. })) => {}
+            (HeadKind::Identity, None) => {}
+            (HeadKind::Linear | HeadKind::Mlp, _) => {
+                return Err("lacks the tensors of the head that its recipe uses".to_string());
             }
-            (Head::Identity, None) => {}
         }
-        match (recipe.distance, &self.whitening) {
-            (Distance::Mahalanobis, None) => {
-                return Err("lacks the tensor whitening.weight that its distance needs".to_string());
+        if let Some(head) = &metric.head {
+            check_head("head", head)?;
+            if head.width() != width {
+                return Err(format!("its head gives width {}, but its bank has {width}", head.width()));
             }
-            (Distance::Mahalanobis, Some(whitening)) => {
-                if width.checked_mul(width) != Some(whitening.len()) {
-                    let found = whitening.len();
-                    return Err(format!("its whitening.weight has {found} values, not {width} × {width}"));
+        }
+        match (recipe.scaling, &metric.deviation) {
+            (Scaling::Std, Some(deviation)) if deviation.len() == width => {
+                finite("scaling.deviation", deviation)?;
+                if deviation.iter().any(|&value| value <= 0.0) {
+                    return Err("its scaling.deviation holds a value that is not above 0".to_string());
                 }
-                if self.bank.len() != 1 {
-                    return Err(format!("measures Mahalanobis, but its bank holds {} rows, not 1", self.bank.len()));
+            }
+            (Scaling::Std, _) => return Err(format!("lacks a scaling.deviation of width {width}")),
+            (_, Some(_)) => return Err("holds scaling.deviation, but its scaling uses none".to_string()),
+            (_, None) => {}
+        }
+        match (recipe.distance.is_gaussian(), &metric.whitening) {
+            (true, None) => return Err("lacks the tensor whitening.weight that its distance needs".to_string()),
+            (true, Some(whitening)) => {
+                let gaussians = self.bank.len();
+                if recipe.distance == Distance::Mahalanobis && gaussians != 1 {
+                    return Err(format!("measures Mahalanobis, but its bank holds {gaussians} rows, not 1"));
+                }
+                if width.checked_mul(width).and_then(|square| square.checked_mul(gaussians)) != Some(whitening.len()) {
+                    let found = whitening.len();
+                    return Err(format!(
+                        "its whitening.weight has {found} values, not {gaussians} × {width} × {width}"
+                    ));
                 }
                 finite("whitening.weight", whitening)?;
             }
-            (_, Some(_)) => return Err("holds whitening.weight, but its distance uses none".to_string()),
-            (_, None) => {}
+            (false, Some(_)) => return Err("holds whitening.weight, but its distance uses none".to_string()),
+            (false, None) => {}
+        }
+        match (recipe.normality, &metric.normality) {
+            (true, None) => return Err("lacks the tensors normality.* that its recipe uses".to_string()),
+            (false, Some(_)) => return Err("holds normality.*, but its recipe uses none".to_string()),
+            (true, Some(normality)) => {
+                check_head("normality", &normality.head)?;
+                if normality.head.width() != 1 || !(normality.weight.is_finite() && normality.weight >= 0.0) {
+                    return Err("its normality.* do not give one number of a share that is at least 0".to_string());
+                }
+            }
+            (false, None) => {}
         }
         finite("bank", self.bank.data())?;
         if self.bank.normalised != (recipe.distance == Distance::Cosine) {
@@ -137,6 +163,25 @@ impl Profile {
         };
         if sound { Ok(()) } else { Err(format!("its promise cannot be true: {:?}", about.threshold.promise)) }
     }
+}
+
+fn check_head(name: &str, head: &Head) -> Result<(), String> {
+    let Projection { mean, weight } = head.first();
+    let hidden = weight.len().checked_div(mean.len()).unwrap_or(0);
+    if hidden == 0 || hidden.checked_mul(mean.len()) != Some(weight.len()) {
+        let (inputs, weights) = (mean.len(), weight.len());
+        return Err(format!("its {name} has {weights} weights and a mean of {inputs}, which do not fit"));
+    }
+    finite(&format!("{name}.mean"), mean)?;
+    finite(&format!("{name}.weight"), weight)?;
+    if let Head::Mlp { weight, bias, .. } = head {
+        if bias.is_empty() || bias.len().checked_mul(hidden) != Some(weight.len()) {
+            return Err(format!("its {name}.output has {} values, not {} × {hidden}", weight.len(), bias.len()));
+        }
+        finite(&format!("{name}.output"), weight)?;
+        finite(&format!("{name}.bias"), bias)?;
+    }
+    Ok(())
 }
 
 fn inside(roi: Roi, width: u32, height: u32) -> bool {

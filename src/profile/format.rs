@@ -4,18 +4,19 @@
 //! first entry is the checksum, so that its 64 digits stand at a place that no damage can move. The checksum is the
 //! SHA-256 of the whole file, length and header included, with these digits as zeros.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{About, FORMAT_VERSION, Profile, ProfileError, Projection};
+use super::{About, FORMAT_VERSION, Profile, ProfileError};
 use crate::clock::Timestamp;
 use crate::frame::Frame;
 use crate::inspect::card::hex;
 use crate::inspect::embedding::Embeddings;
-use crate::inspect::recipe::Distance;
+use crate::inspect::metric::{Head, Metric, Normality, Projection};
 
 /// What stands between the eight bytes of the header's length and the digits of the checksum.
 const OPENING: &[u8] = br#"{"__metadata__":{"sha256":""#;
@@ -25,20 +26,13 @@ impl Profile {
     /// The profile as a safetensors file; equal profiles give equal bytes. `from_bytes` reads it back, unless
     /// `Profile::check` finds fault with it.
     ///
-    /// Tensors: `bank` (M, D), `head.mean` (C,), `head.weight` (D, C) and `whitening.weight` (D, D) in f32,
-    /// `probe.rgb` (height, width, 3) in u8. Metadata: `sha256` and `rejectd`, which is `About` as JSON.
+    /// Tensors: `bank` (M, D) and those of [`metric_tensors`] in f32, `probe.rgb` (height, width, 3) in u8. Metadata:
+    /// `sha256` and `rejectd`, which is `About` as JSON.
     pub fn to_bytes(&self) -> Vec<u8> {
         let (rows, width) = (self.bank.len(), self.bank.width());
         let mut tensors = vec![("bank", "F32", vec![rows, width], little_endian(self.bank.data()))];
-        if let Some(head) = &self.head {
-            let inputs = head.mean.len();
-            tensors.push(("head.mean", "F32", vec![inputs], little_endian(&head.mean)));
-            let shape = vec![head.weight.len() / inputs.max(1), inputs];
-            tensors.push(("head.weight", "F32", shape, little_endian(&head.weight)));
-        }
-        if let Some(whitening) = &self.whitening {
-            let shape = vec![whitening.len() / width, width];
-            tensors.push(("whitening.weight", "F32", shape, little_endian(whitening)));
+        for tensor in metric_tensors(&self.metric, width) {
+            tensors.push((tensor.name, "F32", tensor.shape, little_endian(tensor.values)));
         }
         // Last, for its bytes may end anywhere, and f32 tensors must begin at a multiple of four.
         let shape = vec![self.probe.height() as usize, self.probe.width() as usize, 3];
@@ -113,13 +107,65 @@ struct Writer {
     made_by: String,
 }
 
-/// The tensors of a file, each with its shape, sorted by their meaning.
+/// A tensor of f32 values of the metric, by its name in the file.
+pub(super) struct MetricTensor<'a> {
+    pub name: &'static str,
+    pub shape: Vec<usize>,
+    pub values: &'a [f32],
+}
+
+/// The names of a head's tensors: mean (C,), weight (H, C), and for an MLP output (D, H) and bias (D,).
+type HeadNames = [&'static str; 4];
+const HEAD: HeadNames = ["head.mean", "head.weight", "head.output", "head.bias"];
+const NORMALITY: HeadNames = ["normality.mean", "normality.weight", "normality.output", "normality.bias"];
+const SHARE: &str = "normality.share";
+const DEVIATION: &str = "scaling.deviation";
+const WHITENING: &str = "whitening.weight";
+
+/// The tensors of the learned steps: `head.*`, `scaling.deviation` (D,), `whitening.weight` (D, D) or (P, D, D),
+/// `normality.*` with `normality.share` (1,).
+/// * `width` — D
+pub(super) fn metric_tensors(metric: &Metric, width: usize) -> Vec<MetricTensor<'_>> {
+    let mut tensors = Vec::new();
+    if let Some(head) = &metric.head {
+        push_head(head, HEAD, &mut tensors);
+    }
+    if let Some(values) = &metric.deviation {
+        tensors.push(MetricTensor { name: DEVIATION, shape: vec![values.len()], values });
+    }
+    if let Some(values) = &metric.whitening {
+        let square = width * width;
+        let shape = match values.len() / square.max(1) {
+            0 | 1 => vec![values.len() / width, width],
+            positions => vec![positions, width, width],
+        };
+        tensors.push(MetricTensor { name: WHITENING, shape, values });
+    }
+    if let Some(normality) = &metric.normality {
+        push_head(&normality.head, NORMALITY, &mut tensors);
+        tensors.push(MetricTensor { name: SHARE, shape: vec![1], values: std::slice::from_ref(&normality.weight) });
+    }
+    tensors
+}
+
+fn push_head<'a>(head: &'a Head, [mean, weight, output, bias]: HeadNames, tensors: &mut Vec<MetricTensor<'a>>) {
+    let first = head.first();
+    let inputs = first.mean.len();
+    let outputs = first.weight.len() / inputs.max(1);
+    tensors.push(MetricTensor { name: mean, shape: vec![inputs], values: &first.mean });
+    tensors.push(MetricTensor { name: weight, shape: vec![outputs, inputs], values: &first.weight });
+    if let Head::Mlp { weight: output_weight, bias: output_bias, .. } = head {
+        let width = output_bias.len();
+        let shape = vec![width, output_weight.len() / width.max(1)];
+        tensors.push(MetricTensor { name: output, shape, values: output_weight });
+        tensors.push(MetricTensor { name: bias, shape: vec![width], values: output_bias });
+    }
+}
+
+/// The tensors of a file, each with its shape.
 #[derive(Default)]
 struct Parts {
-    bank: Option<(Vec<f32>, [usize; 2])>,
-    mean: Option<(Vec<f32>, [usize; 1])>,
-    weight: Option<(Vec<f32>, [usize; 2])>,
-    whitening: Option<(Vec<f32>, [usize; 2])>,
+    floats: BTreeMap<String, (Vec<f32>, Vec<usize>)>,
     probe: Option<(Vec<u8>, [usize; 3])>,
 }
 
@@ -130,58 +176,97 @@ impl Parts {
         let mut named = tensors.tensors();
         named.sort_by(|a, b| a.0.cmp(&b.0));
         for (name, view) in named {
-            match name.as_str() {
-                "bank" => parts.bank = Some(floats(&name, &view)?),
-                "head.mean" => parts.mean = Some(floats(&name, &view)?),
-                "head.weight" => parts.weight = Some(floats(&name, &view)?),
-                "whitening.weight" => parts.whitening = Some(floats(&name, &view)?),
-                "probe.rgb" => parts.probe = Some((view.data().to_vec(), shape(&name, &view, Dtype::U8)?)),
+            let dimensions: &[usize] = match name.as_str() {
+                "probe.rgb" => {
+                    parts.probe = Some((view.data().to_vec(), shape(&name, &view, Dtype::U8)?));
+                    continue;
+                }
+                WHITENING => &[2, 3],
+                "bank" | "head.weight" | "head.output" | "normality.weight" | "normality.output" => &[2],
+                "head.mean" | "head.bias" | "normality.mean" | "normality.bias" | SHARE | DEVIATION => &[1],
                 _ => return Err(format!("the tensor '{name}'")),
-            }
+            };
+            parts.floats.insert(name.clone(), floats(&name, &view, dimensions)?);
         }
         Ok(parts)
     }
 
     /// # Errors  A clause with its next step, if a tensor is missing or its shape does not fit the others.
-    fn assemble(self, about: About) -> Result<Profile, String> {
+    fn assemble(mut self, about: About) -> Result<Profile, String> {
         let again = super::check::AGAIN;
         let missing = |tensor: &str| format!("lacks the tensor '{tensor}'; {again}");
-        let (rows, [_, width]) = self.bank.ok_or_else(|| missing("bank"))?;
+        let (rows, shape) = self.floats.remove("bank").ok_or_else(|| missing("bank"))?;
+        let width = shape[1];
         if rows.is_empty() {
             return Err(format!("its bank is empty; {again}"));
         }
-        let (rgb, [height_px, width_px, channels]) = self.probe.ok_or_else(|| missing("probe.rgb"))?;
+        let (rgb, [height_px, width_px, channels]) = self.probe.take().ok_or_else(|| missing("probe.rgb"))?;
         if channels != 3 {
             return Err(format!("its probe has {channels} channels, not 3; {again}"));
         }
         let side = |px: usize| u32::try_from(px).unwrap_or(u32::MAX);
         let probe = Frame::new(side(width_px), side(height_px), rgb, Timestamp(0), 0)
             .map_err(|e| format!("its probe is no picture: {e}; {again}"))?;
-        let head = match (self.mean, self.weight) {
+        let head = self.head(HEAD)?;
+        if let Some(head) = &head
+            && head.width() != width
+        {
+            return Err(format!("its head gives width {}, but its bank has {width}; {again}", head.width()));
+        }
+        let whitening = self.floats.remove(WHITENING);
+        if let Some((_, shape)) = &whitening
+            && shape[shape.len() - 2..] != [width, width]
+        {
+            let found = shape;
+            return Err(format!("its {WHITENING} is {found:?}, but the bank asks for {:?}; {again}", [width, width]));
+        }
+        let normality = match (self.head(NORMALITY)?, self.floats.remove(SHARE)) {
             (None, None) => None,
-            (Some((mean, [inputs])), Some((weight, shape))) => {
-                if shape != [width, inputs] {
+            (Some(head), Some((share, shape))) if shape == [1] => Some(Normality { head, weight: share[0] }),
+            _ => return Err(format!("its tensors normality.* do not belong together; {again}")),
+        };
+        let metric = Metric {
+            head,
+            deviation: self.floats.remove(DEVIATION).map(|(values, _)| values),
+            whitening: whitening.map(|(values, _)| values),
+            normality,
+        };
+        let normalised = about.recipe.normalise && !about.recipe.distance.is_gaussian();
+        Ok(Profile { bank: Embeddings::new(width, rows, normalised), about, metric, probe })
+    }
+
+    /// Takes out the head of these names.
+    /// # Errors  A clause with its next step, if one of its tensors is missing or their shapes do not fit.
+    fn head(&mut self, names: HeadNames) -> Result<Option<Head>, String> {
+        let again = super::check::AGAIN;
+        let [mean, weight, output, bias] = names.map(|name| self.floats.remove(name));
+        let missing = |at: usize| format!("lacks the tensor '{}'; {again}", names[at]);
+        let (mean, weight) = match (mean, weight) {
+            (None, None) if output.is_none() && bias.is_none() => return Ok(None),
+            (None, _) => return Err(missing(0)),
+            (_, None) => return Err(missing(1)),
+            (Some(mean), Some(weight)) => (mean, weight),
+        };
+        if weight.1[1] != mean.0.len() || mean.0.is_empty() || weight.0.is_empty() {
+            let ([_, inputs], found) = ([0, mean.0.len()], &weight.1);
+            return Err(format!("its {} is {found:?}, but {} has {inputs} values; {again}", names[1], names[0]));
+        }
+        let hidden = Projection { mean: mean.0, weight: weight.0 };
+        match (output, bias) {
+            (None, None) => Ok(Some(Head::Linear(hidden))),
+            (None, _) => Err(missing(2)),
+            (_, None) => Err(missing(3)),
+            (Some((output, shape)), Some((bias, _))) => {
+                let expected = [bias.len(), weight.1[0]];
+                if shape != expected || bias.is_empty() {
                     return Err(format!(
-                        "its head.weight is {shape:?}, but head.mean and bank ask for {:?}; {again}",
-                        [width, inputs]
+                        "its {} is {shape:?}, but the other tensors ask for {expected:?}; {again}",
+                        names[2]
                     ));
                 }
-                Some(Projection { mean, weight })
+                Ok(Some(Head::Mlp { hidden, weight: output, bias }))
             }
-            (None, _) => return Err(missing("head.mean")),
-            (_, None) => return Err(missing("head.weight")),
-        };
-        let whitening = match self.whitening {
-            Some((_, shape)) if shape != [width, width] => {
-                return Err(format!(
-                    "its whitening.weight is {shape:?}, but the bank asks for {:?}; {again}",
-                    [width, width]
-                ));
-            }
-            whitening => whitening.map(|(weight, _)| weight),
-        };
-        let normalised = about.recipe.normalise && about.recipe.distance != Distance::Mahalanobis;
-        Ok(Profile { bank: Embeddings::new(width, rows, normalised), about, head, whitening, probe })
+        }
     }
 }
 
@@ -193,10 +278,14 @@ fn shape<const N: usize>(name: &str, view: &TensorView, dtype: Dtype) -> Result<
     }
 }
 
-fn floats<const N: usize>(name: &str, view: &TensorView) -> Result<(Vec<f32>, [usize; N]), String> {
-    let shape = shape(name, view, Dtype::F32)?;
+/// * `dimensions` — how many the tensor may have
+fn floats(name: &str, view: &TensorView, dimensions: &[usize]) -> Result<(Vec<f32>, Vec<usize>), String> {
+    if view.dtype() != Dtype::F32 || !dimensions.contains(&view.shape().len()) {
+        let (dtype, shape, wanted) = (view.dtype(), view.shape(), dimensions[0]);
+        return Err(format!("the tensor '{name}' is {dtype:?} of {shape:?}, not F32 of {wanted} dimensions"));
+    }
     let (values, _) = view.data().as_chunks::<4>();
-    Ok((values.iter().map(|&value| f32::from_le_bytes(value)).collect(), shape))
+    Ok((values.iter().map(|&value| f32::from_le_bytes(value)).collect(), view.shape().to_vec()))
 }
 
 pub(super) fn little_endian(values: &[f32]) -> Vec<u8> {

@@ -4,21 +4,27 @@ use super::format::checksum;
 use super::*;
 use crate::clock::Timestamp;
 use crate::frame::Roi;
+use crate::inspect::metric::{Head, Normality, Projection};
+use crate::inspect::recipe::Tiling;
 
-/// A profile whose file is about 3 KiB: a bank of three unit rows of width 2, a PCA head from width 3.
+/// A profile whose file is about 3 KiB: a bank of three unit rows of width 2, a linear head from width 3.
 pub(super) fn small() -> Profile {
     let score = |part: &str, score| CalibrationScore { part: part.to_string(), score };
     let recipe = Recipe {
         roi_px: Some(Roi { x: 1, y: 2, width: 16, height: 17 }),
+        tiling: None,
         input_px: [64, 96],
         taps: vec!["stage2".to_string(), "stage3".to_string()],
         pool: 3,
         grid_stride: 8,
         granularity: Granularity::Patch,
-        head: Head::Pca,
+        head: HeadKind::Linear,
+        scaling: Scaling::None,
         normalise: true,
         distance: Distance::Cosine,
         neighbours: 1,
+        normality: false,
+        relative: false,
         score: ScoreRule::TopFraction(0.01),
     };
     Profile {
@@ -39,23 +45,49 @@ pub(super) fn small() -> Profile {
             bank_parts: 140,
             seed: u64::MAX,
             probe_score: 0.08,
+            chosen: None,
             expected_catch: vec![ExpectedCatch { defect: "line".to_string(), caught: 9, of: 10 }],
         },
         bank: Embeddings::new(2, vec![1.0, 0.0, 0.6, 0.8, 0.0, -1.0], true),
-        head: Some(Projection { mean: vec![0.5, -0.5, 1e-30], weight: vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.25] }),
-        whitening: None,
+        metric: Metric { head: Some(head()), ..Metric::default() },
         probe: Frame::new(18, 19, (0..3 * 18 * 19).map(|i| i as u8).collect::<Vec<_>>(), Timestamp(0), 0).unwrap(),
     }
+}
+
+fn head() -> Head {
+    Head::Linear(Projection { mean: vec![0.5, -0.5, 1e-30], weight: vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.25] })
+}
+
+fn change_mean(profile: &mut Profile, at: usize, value: f32) {
+    let Some(Head::Linear(head)) = &mut profile.metric.head else { unreachable!("the small profile has one") };
+    head.mean[at] = value;
+}
+
+/// As `small`, with every learned step that there is: an MLP head, scaling by deviations, a learned score.
+fn learned() -> Profile {
+    let hidden = Projection { mean: vec![0.0; 3], weight: vec![0.5; 12] };
+    let mlp =
+        |width: usize| Head::Mlp { hidden: hidden.clone(), weight: vec![0.25; 4 * width], bias: vec![1.0; width] };
+    let mut profile = small();
+    let recipe = &mut profile.about.recipe;
+    (recipe.head, recipe.scaling, recipe.normality, recipe.relative) = (HeadKind::Mlp, Scaling::Std, true, true);
+    profile.metric = Metric {
+        head: Some(mlp(2)),
+        deviation: Some(vec![2.0, 3.0]),
+        whitening: None,
+        normality: Some(Normality { head: mlp(1), weight: 0.5 }),
+    };
+    profile
 }
 
 /// As `small`, but Mahalanobis: a bank of one row and a whitening, no head.
 fn mahalanobis() -> Profile {
     let mut profile = small();
     profile.about.recipe.distance = Distance::Mahalanobis;
-    profile.about.recipe.head = Head::Identity;
+    profile.about.recipe.head = HeadKind::Identity;
     profile.bank = Embeddings::new(2, vec![3.0, -4.0], false);
-    profile.head = None;
-    profile.whitening = Some(vec![1.0, 0.0, 0.5, 2.0]);
+    profile.metric.head = None;
+    profile.metric.whitening = Some(vec![1.0, 0.0, 0.5, 2.0]);
     profile
 }
 
@@ -176,14 +208,14 @@ fn sizes_that_lie_are_refused_without_reserving_memory_for_them() {
 fn a_recipe_step_that_this_version_does_not_know_is_refused_by_name() {
     for (from, to, named) in [
         (r#"\"cosine\""#, r#"\"chebyshev\""#, "unknown variant `chebyshev`"),
-        (r#"\"pca\""#, r#"\"learned\""#, "unknown variant `learned`"),
+        (r#"\"linear\""#, r#"\"cubic\""#, "unknown variant `cubic`"),
         (r#"\"pool\":3"#, r#"\"pool\":3,\"blur\":2"#, "unknown field `blur`"),
         (r#"\"top_fraction\":"#, r#"\"bottom_fraction\":"#, "unknown variant `bottom_fraction`"),
         (r#"\"seed\":"#, r#"\"sown\":"#, "unknown field `sown`"),
         (r#""rejectd":"#, r#""colour":"red","rejectd":"#, "the metadata 'colour'"),
         (r#""bank":{"dtype":"F32""#, r#""bank":{"dtype":"I32""#, "the tensor 'bank' is I32 of [3, 2], not F32"),
-        (r#""head.mean":"#, r#""head.bias":"#, "the tensor 'head.bias'"),
-        (r#"\"format_version\":1"#, r#"\"format_version\":0"#, "its format is 0, not 1"),
+        (r#""head.mean":"#, r#""head.sort":"#, "the tensor 'head.sort'"),
+        (r#"\"format_version\":2"#, r#"\"format_version\":1"#, "its format is 1, not 2"),
     ] {
         let refused = open(&forged(&small(), from, to));
         assert!(matches!(refused, Err(ProfileError::Unknown { .. })), "{refused:?}");
@@ -195,10 +227,10 @@ fn a_recipe_step_that_this_version_does_not_know_is_refused_by_name() {
 
 #[test]
 fn a_profile_of_a_newer_rejectd_says_so_even_where_all_else_is_new() {
-    let bytes = forged(&small(), r#"{\"format_version\":1,"#, r#"{\"format_version\":2,\"steps\":[],"#);
+    let bytes = forged(&small(), r#"{\"format_version\":2,"#, r#"{\"format_version\":3,\"steps\":[],"#);
     assert_eq!(
         open(&bytes).unwrap_err().to_string(),
-        "bottle.profile: written by a newer rejectd (rejectd 0.1.0, format 2), but this one reads format 1; install \
+        "bottle.profile: written by a newer rejectd (rejectd 0.1.0, format 3), but this one reads format 2; install \
          that version, or teach it again with 'rejectd teach'"
     );
 }
@@ -222,10 +254,10 @@ fn a_profile_that_contradicts_itself_is_refused_with_the_contradiction() {
         (|p| p.about.recipe.distance = Distance::Mahalanobis, "lacks the tensor whitening.weight"),
         (|p| p.about.recipe.roi_px = Some(Roi { x: 3, y: 0, width: 16, height: 16 }), "roi_px = [3, 0, 16, 16]"),
         (|p| p.about.recipe.roi_px = Some(Roi { x: u32::MAX, y: 0, width: 16, height: 16 }), "roi_px"),
-        (|p| p.about.recipe.head = Head::Identity, "holds a head, but its recipe uses none"),
-        (|p| p.head = None, "lacks the tensors of the head"),
-        (|p| p.head.as_mut().unwrap().mean[1] = f32::NAN, "head.mean holds NaN at 1"),
-        (|p| p.whitening = Some(vec![0.0; 4]), "holds whitening.weight, but its distance uses none"),
+        (|p| p.about.recipe.head = HeadKind::Identity, "holds a head, but its recipe uses none"),
+        (|p| p.metric.head = None, "lacks the tensors of the head"),
+        (|p| change_mean(p, 1, f32::NAN), "head.mean holds NaN at 1"),
+        (|p| p.metric.whitening = Some(vec![0.0; 4]), "holds whitening.weight, but its distance uses none"),
         (|p| p.bank = Embeddings::new(2, vec![1.0, f32::INFINITY], true), "bank holds inf at 1"),
         (|p| p.bank = Embeddings::new(2, vec![1.0, 0.0, 0.6, 0.9], true), "bank row 1 has length 1.08"),
         (
@@ -257,12 +289,81 @@ fn a_profile_that_contradicts_itself_is_refused_with_the_contradiction() {
 }
 
 #[test]
+fn every_learned_step_survives_the_file() {
+    assert_eq!(learned().check(), Ok(()));
+    assert_eq!(open(&learned().to_bytes()).unwrap(), learned());
+    let mut gaussians = mahalanobis();
+    gaussians.about.recipe.distance = Distance::MahalanobisPerPosition;
+    gaussians.bank = Embeddings::new(2, vec![1.0; 6], false);
+    gaussians.metric.whitening = Some(vec![0.5; 12]);
+    assert_eq!(open(&gaussians.to_bytes()).unwrap(), gaussians);
+}
+
+#[test]
+fn learned_steps_that_contradict_the_recipe_are_refused() {
+    type Change = fn(&mut Profile);
+    let refused: &[(Change, &str)] = &[
+        (|p| p.metric.deviation = None, "lacks a scaling.deviation of width 2"),
+        (|p| p.metric.deviation = Some(vec![1.0, 0.0]), "not above 0"),
+        (|p| p.about.recipe.scaling = Scaling::None, "holds scaling.deviation"),
+        (|p| p.metric.normality = None, "lacks the tensors normality.*"),
+        (|p| p.about.recipe.normality = false, "holds normality.*"),
+        (|p| p.metric.normality.as_mut().unwrap().weight = f32::NAN, "normality.*"),
+        (|p| p.metric.head = Some(head()), "lacks the tensors of the head that its recipe uses"),
+    ];
+    for (change, fault) in refused {
+        let mut profile = learned();
+        change(&mut profile);
+        let found = profile.check().unwrap_err();
+        assert!(found.contains(fault), "{found}");
+        sentence(open(&profile.to_bytes()));
+    }
+}
+
+#[test]
+fn tiles_survive_the_file_and_a_profile_without_them_does_not_name_them() {
+    let mut tiled = small();
+    tiled.about.recipe.tiling = Some(Tiling { tile_px: [20, 30], overlap: 0.25 });
+    assert_eq!(open(&tiled.to_bytes()).unwrap(), tiled);
+    assert_ne!(tiled.fingerprint(), small().fingerprint());
+    let summary = tiled.summary();
+    let text = "region [1, 2, 16, 17] in tiles of 30 × 20 px that overlap by 25 %, each at 96 × 64 px;";
+    assert!(summary.contains(text), "{summary}");
+    assert!(!String::from_utf8_lossy(&small().to_bytes()).contains("tiling"));
+    let unknown = forged(&tiled, r#"\"overlap\":0.25"#, r#"\"overlap\":0.25,\"blend\":1"#);
+    assert!(matches!(open(&unknown), Err(ProfileError::Unknown { .. })));
+}
+
+#[test]
+fn tiles_that_would_distort_or_do_not_fit_the_recipe_are_refused() {
+    let refused = [
+        (Tiling { tile_px: [20, 31], overlap: 0.25 }, None),
+        (Tiling { tile_px: [40, 40], overlap: 0.25 }, Some("tiles of 40 × 40 px do not have the aspect of the input")),
+        (Tiling { tile_px: [8, 12], overlap: 0.25 }, Some("tiles of 12 × 8 px are not within 16 to 8192 px")),
+        (Tiling { tile_px: [20, 30], overlap: 0.6 }, Some("the overlap of the tiles is 0.6, not 0 to 0.5")),
+        (Tiling { tile_px: [20, 30], overlap: f64::NAN }, Some("the overlap of the tiles is NaN")),
+    ];
+    for (tiling, fault) in refused {
+        let mut profile = small();
+        profile.about.recipe.tiling = Some(tiling);
+        match (profile.check(), fault) {
+            (Err(found), Some(fault)) => assert!(found.contains(fault), "{found}"),
+            (found, fault) => assert_eq!((found.is_ok(), fault), (true, None), "{found:?}"),
+        }
+    }
+    let mut gaussians = mahalanobis();
+    gaussians.about.recipe.distance = Distance::MahalanobisPerPosition;
+    gaussians.about.recipe.tiling = Some(Tiling { tile_px: [20, 30], overlap: 0.25 });
+    assert!(gaussians.check().unwrap_err().contains("choose another distance, or no tiles"));
+}
+
+#[test]
 fn mahalanobis_needs_one_row_and_a_square_whitening() {
     let mut two_rows = mahalanobis();
     two_rows.bank = Embeddings::new(2, vec![0.0; 4], false);
     assert!(two_rows.check().unwrap_err().contains("its bank holds 2 rows, not 1"));
     let mut narrow = mahalanobis();
-    narrow.whitening = Some(vec![0.0; 2]);
+    narrow.metric.whitening = Some(vec![0.0; 2]);
     assert!(sentence(open(&narrow.to_bytes())).contains("whitening.weight is [1, 2], but the bank asks for [2, 2]"));
 }
 
@@ -282,9 +383,9 @@ fn the_fingerprint_stays_when_only_words_change_and_moves_with_all_that_scores()
         |p| p.bank = Embeddings::new(2, [p.bank.data(), &[0.8, 0.6]].concat(), true),
         |p| p.about.recipe.pool = 1,
         |p| p.about.backbone.fingerprint = "2e".repeat(32),
-        |p| p.head.as_mut().unwrap().mean[0] = 0.25,
-        |p| p.head = None,
-        |p| p.whitening = Some(vec![1.0; 4]),
+        |p| change_mean(p, 0, 0.25),
+        |p| p.metric.head = None,
+        |p| p.metric.whitening = Some(vec![1.0; 4]),
         |p| p.bank = Embeddings::new(3, p.bank.data().to_vec(), true),
     ];
     for (changes, stays) in [(same, true), (different, false)] {
@@ -320,7 +421,7 @@ fn the_summary_tells_what_a_profile_holds() {
     for line in [
         "generation   3, made from generation 2\n",
         "taught       2026-03-01 07:05 UTC by rejectd 0.1.0, seed 18446744073709551615\n",
-        "recipe       region [1, 2, 16, 17] at 96 × 64 px; stage2 + stage3; pooled 3 × 3; a patch every 8 px; PCA; \
+        "recipe       region [1, 2, 16, 17] at 96 × 64 px; stage2 + stage3; pooled 3 × 3; a patch every 8 px; linear head; \
          unit length; cosine distance; score: mean of the top 1 %\n",
         "bank         3 rows of width 2 from 140 parts\n",
         "threshold    0.1: at most 5.0 % false rejects with 95 % confidence, from 59 parts\n",

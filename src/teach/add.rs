@@ -8,6 +8,7 @@
 use rand::seq::SliceRandom;
 
 use super::*;
+use crate::inspect::Extractor;
 use crate::profile::Promise;
 
 /// What adding found.
@@ -38,16 +39,19 @@ pub fn add(
     progress: Progress,
 ) -> Result<Added, TeachError> {
     let about = &profile.about;
-    if about.recipe.distance == Distance::Mahalanobis {
-        return Err(TeachError::NotAddable);
+    if about.recipe.distance.is_gaussian() {
+        return Err(TeachError::NotAddable("measures the Mahalanobis distance to Gaussians of all its parts"));
+    }
+    if about.recipe.relative {
+        return Err(TeachError::NotAddable("divides by the median distance, which a larger bank would change for all"));
     }
     if parts.len() < MIN_PARTS {
         return Err(TeachError::TooFewToAdd { found: parts.len() });
     }
     let before = Inspector::new(model, profile)?;
     let options = &Options { recipe: about.recipe.clone(), bank_rows: profile.bank.len(), ..options.clone() };
-    let extractor = Extractor::new(model, &options.recipe, profile.head.clone()).map_err(InspectError::from)?;
-    let lesson = Lesson { extractor, options, parts, progress };
+    let extractor = Extractor::new(model, &options.recipe).map_err(InspectError::from)?;
+    let lesson = Lesson { extractor, options, parts, progress, metric: None };
 
     let mut order: Vec<usize> = (0..parts.len()).collect();
     let scores_before = lesson.scores(&before, &order)?;
@@ -59,11 +63,11 @@ pub fn add(
     let calibration = order;
 
     let mut bank = profile.bank.clone();
-    let candidates = lesson.embed_by(&lesson.extractor, &joining)?;
+    let candidates = profile.metric.embed(&options.recipe, lesson.embed(&joining)?.0);
     let share = profile.bank.len().div_ceil(about.bank_parts.max(1)) * joining.len();
-    let chosen = lesson.coreset(&candidates, Some(&bank), share, &|_| ());
+    let chosen = lesson::choose_rows(&candidates, Some(&bank), share, options, &|_| ());
     bank.extend(&candidates.select(&chosen));
-    let learned = Learned { head: profile.head.clone(), whitening: None, bank };
+    let learned = Learned { metric: profile.metric.clone(), bank };
 
     let scores = lesson.scores(&lesson.inspector(&learned, f32::INFINITY)?, &calibration)?;
     let mut all = about.calibration.clone();

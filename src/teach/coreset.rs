@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
 use crate::inspect::embedding::{Embeddings, squared_distance};
-use crate::profile::Projection;
+use crate::inspect::metric::Projection;
 
 /// The width of the random projection in which rows are compared while they are chosen.
 const SKETCH_WIDTH: usize = 64;
@@ -34,7 +34,7 @@ pub fn k_center(
 ) -> Vec<usize> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let projection = projection(rows.width(), &mut rng);
-    let sketch = |rows: &Embeddings| projection.as_ref().map_or_else(|| rows.clone(), |by| rows.project(by));
+    let sketch = |rows: &Embeddings| projection.as_ref().map_or_else(|| rows.clone(), |by| by.apply(rows));
     let sketches = sketch(rows);
     let mut chosen = Vec::with_capacity(count);
     let mut centers = kept.map(sketch).unwrap_or_else(|| {

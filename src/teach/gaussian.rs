@@ -4,7 +4,7 @@ use nalgebra::{Cholesky, DMatrix, DVector, SymmetricEigen};
 use ndarray::{ArrayView1, Axis};
 
 use crate::inspect::embedding::Embeddings;
-use crate::profile::Projection;
+use crate::inspect::metric::Projection;
 
 /// Rows whose products are summed in f32.
 const BLOCK: usize = 1024;
@@ -41,6 +41,30 @@ pub fn principal_axes(rows: &Embeddings, width: usize) -> Projection {
         .iter()
         .flat_map(|&axis| eigen.eigenvectors.column(axis).iter().map(|v| *v as f32).collect::<Vec<_>>());
     Projection { mean: mean.iter().map(|v| *v as f32).collect(), weight: weight.collect() }
+}
+
+/// The standard deviation of each column, (D,); where a column does not vary, 1, so that it can divide.
+pub fn deviations(rows: &Embeddings) -> Vec<f32> {
+    let (_, covariance) = moments(rows);
+    let deviation = |variance: &f64| if *variance > 1e-12 { variance.sqrt() as f32 } else { 1.0 };
+    covariance.diagonal().iter().map(deviation).collect()
+}
+
+/// One Gaussian for each position: `rows` holds the pictures one after another, each of `positions` rows.
+///
+/// Returns whitening (P, D, D) and mean (P, D).
+/// # Source  Defard et al. 2021 (PaDiM), arXiv:2011.08785. Differs: shrunk as [`gaussian`] does.
+pub fn gaussians(rows: &Embeddings, positions: usize) -> Gaussian {
+    let pictures = rows.len() / positions;
+    let mut whitening = Vec::with_capacity(positions * rows.width() * rows.width());
+    let mut mean = Vec::with_capacity(positions * rows.width());
+    for position in 0..positions {
+        let own: Vec<usize> = (0..pictures).map(|picture| picture * positions + position).collect();
+        let gaussian = gaussian(&rows.select(&own));
+        whitening.extend(gaussian.whitening);
+        mean.extend_from_slice(gaussian.mean.data());
+    }
+    Gaussian { whitening, mean: Embeddings::new(rows.width(), mean, false), shrinkage: 0.0 }
 }
 
 /// The Gaussian of the good parts, for √((q − μ)ᵀ Σ⁻¹ (q − μ)) = ‖L⁻¹ (q − μ)‖ with Σ = L Lᵀ.
@@ -113,7 +137,8 @@ mod tests {
         assert!(gaussian.shrinkage < 0.01);
         // Σ = [[4, 2], [2, 1.25]], Σ⁻¹ = [[1.25, −2], [−2, 4]]; for q − μ = (2, 0): √(4 · 1.25) = √5.
         let query = Embeddings::new(2, vec![7.0, 1.0], false);
-        let whitened = query.project(&Projection { mean: gaussian.mean.row(0).to_vec(), weight: gaussian.whitening });
+        let whitening = Projection { mean: gaussian.mean.row(0).to_vec(), weight: gaussian.whitening };
+        let whitened = whitening.apply(&query);
         let distance = crate::inspect::distance::euclidean(whitened.row(0), &[0.0; 2]);
         assert!((distance - 5f32.sqrt()).abs() < 0.1, "{distance}");
     }

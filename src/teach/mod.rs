@@ -6,29 +6,32 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
-
-use crate::frame::Frame;
 use crate::inspect::card::Model;
-use crate::inspect::embedding::{self, Embeddings};
-use crate::inspect::recipe::{Distance, Granularity, Head, Recipe, ScoreRule};
-use crate::inspect::{Extractor, InspectError, Inspector};
-use crate::part::StageTimings;
-use crate::profile::{About, CalibrationScore, ExpectedCatch, FORMAT_VERSION, Profile, Projection, Threshold};
+use crate::inspect::recipe::{Distance, Granularity, HeadKind, Recipe, Scaling, ScoreRule};
+use crate::inspect::{InspectError, Inspector};
+use crate::profile::{About, CalibrationScore, FORMAT_VERSION, Profile, Threshold};
 
 pub mod add;
+pub mod binomial;
 pub mod calibrate;
+pub mod choose;
 pub mod coreset;
 pub mod defects;
+pub mod evidence;
 pub mod gaussian;
-mod parallel;
+pub mod learn;
+pub mod lesson;
+pub mod losses;
+pub mod miners;
+pub(crate) mod parallel;
 mod parts;
+pub mod samples;
+pub mod study;
+pub mod train;
 
 use calibrate::CalibrateError;
-use defects::TRIED;
-use parallel::in_parallel;
+pub use lesson::Learned;
+use lesson::Lesson;
 pub use parts::GoodParts;
 
 /// The fewest good parts that anything can be taught from.
@@ -37,13 +40,16 @@ pub const MIN_PARTS: usize = 10;
 pub const SPLIT_FROM: usize = 60;
 const FOLDS: usize = 5;
 /// On so many calibration parts each synthetic defect is tried.
-const TRIED_PARTS: usize = 20;
+const TRIED_PARTS: usize = 10;
 
 /// How to teach.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub recipe: Recipe,
-    /// The width of the PCA head, if the recipe has one.
+    pub metric: MetricChoice,
+    /// Which input sizes may be chosen: all that the pictures are large enough for, or the recipe's alone.
+    pub choose_size: bool,
+    /// The width of the linear head, if the recipe has one: principal axes.
     pub pca_width: usize,
     /// The bank's bounds; the tighter one holds.
     pub bank_rows: usize,
@@ -64,19 +70,25 @@ impl Options {
         let deepest = card.taps.len().saturating_sub(2)..;
         let recipe = Recipe {
             roi_px: None,
+            tiling: None,
             input_px: [card.default_size_px; 2],
             taps: card.taps[deepest.clone()].iter().map(|tap| tap.name.clone()).collect(),
             pool: 3,
             grid_stride: card.taps[deepest].iter().map(|tap| tap.stride).min().unwrap_or(8),
             granularity: Granularity::Patch,
-            head: Head::Identity,
+            head: HeadKind::Identity,
+            scaling: Scaling::None,
             normalise: true,
             distance: Distance::Cosine,
             neighbours: 1,
+            normality: false,
+            relative: false,
             score: ScoreRule::TopFraction(0.01),
         };
         Options {
             recipe,
+            metric: MetricChoice::Given,
+            choose_size: true,
             pca_width: 64,
             bank_rows: 2000,
             bank_bytes: 8 << 20,
@@ -88,6 +100,17 @@ impl Options {
     }
 }
 
+/// Where the metric comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MetricChoice {
+    /// The recipe as it is given.
+    Given,
+    /// Chosen from many, and left as given where none is better: see [`choose`].
+    Auto,
+    /// The recipe as it is given, with a head learned by a loss: see [`learn`].
+    Learned(learn::LearnOptions),
+}
+
 /// What teaching is doing, for the progress bar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -95,6 +118,9 @@ pub enum Stage {
     Bank,
     Calibrate,
     Defects,
+    Evidence,
+    Choose,
+    Train,
 }
 
 impl std::fmt::Display for Stage {
@@ -104,6 +130,9 @@ impl std::fmt::Display for Stage {
             Stage::Bank => "choosing the bank",
             Stage::Calibrate => "calibrating the threshold",
             Stage::Defects => "trying synthetic defects",
+            Stage::Evidence => "gathering evidence",
+            Stage::Choose => "comparing metrics",
+            Stage::Train => "training the head",
         })
     }
 }
@@ -130,22 +159,14 @@ pub enum TeachError {
     Unusable(#[from] InspectError),
     #[error(transparent)]
     Calibrate(#[from] CalibrateError),
+    #[error("the head was not learned: {0}")]
+    Train(#[from] train::TrainError),
     #[error("{part}: the backbone gives numbers that are none for it; use another model")]
     NotFinite { part: String },
     #[error("the recipe cannot be taught: {0}")]
     Recipe(String),
-    #[error(
-        "this profile measures the Mahalanobis distance to one Gaussian, to which parts cannot be added; teach it anew \
-         from all good parts, old and new"
-    )]
-    NotAddable,
-}
-
-/// What the good parts leave behind: head, whitening and bank.
-struct Learned {
-    head: Option<Projection>,
-    whitening: Option<Vec<f32>>,
-    bank: Embeddings,
+    #[error("this profile {0}, and then parts cannot be added to it; teach it anew from all good parts, old and new")]
+    NotAddable(&'static str),
 }
 
 /// Teaches a profile from good parts alone. The same parts, options and machine type give the same profile.
@@ -157,15 +178,29 @@ pub fn teach(model: &Model, options: &Options, parts: &GoodParts, progress: Prog
         return Err(TeachError::TooFew { found: count });
     }
     check_bound(options, count)?;
-    let lesson = Lesson::new(model, options, parts, progress)?;
-    let (calibration, bank) = lesson.split();
+    if options.recipe.tiling.is_some() && options.metric != MetricChoice::Given {
+        let because = "metrics are compared and learned on whole pictures, not on tiles; give '--metric none'";
+        return Err(TeachError::Recipe(because.to_owned()));
+    }
+    let (calibration, bank) = lesson::split(count, options.seed);
+    let chosen = match &options.metric {
+        MetricChoice::Given => None,
+        MetricChoice::Auto => Some(choose::choose(model, options, parts, &bank, progress)?),
+        MetricChoice::Learned(how) => Some(learn::learn(model, options, how, parts, &bank, progress)?),
+    };
+    let options = &match &chosen {
+        Some(choice) => Options { recipe: choice.recipe.clone(), ..options.clone() },
+        None => options.clone(),
+    };
+    let mut lesson = Lesson::new(model, options, parts, progress)?;
+    lesson.metric = chosen.as_ref().and_then(|choice| choice.metric.clone());
     let (learned, scores, threshold) = if calibration.is_empty() {
-        let raw = lesson.embed(&bank)?;
-        let scores = lesson.fold_scores(&raw, &bank)?;
+        let (raw, rows) = lesson.embed(&bank)?;
+        let scores = lesson.fold_scores(&raw, &rows)?;
         let threshold = calibrate::estimated(&scores, FOLDS)?;
         (lesson.learn(raw, &lesson.bank_step()), scores, threshold)
     } else {
-        let learned = lesson.learn(lesson.embed(&bank)?, &lesson.bank_step());
+        let learned = lesson.learn(lesson.embed(&bank)?.0, &lesson.bank_step());
         let scores = lesson.scores(&lesson.inspector(&learned, f32::INFINITY)?, &calibration)?;
         let threshold = calibrate::bounded(&scores, options.max_false_rejects)?;
         (learned, scores, threshold)
@@ -189,25 +224,23 @@ pub fn teach(model: &Model, options: &Options, parts: &GoodParts, progress: Prog
         bank_parts: bank.len(),
         seed: options.seed,
         probe_score,
+        chosen: chosen.map(|choice| choice.chosen),
         expected_catch,
     };
-    Ok(Profile { about, bank: learned.bank, head: learned.head, whitening: learned.whitening, probe })
+    Ok(Profile { about, bank: learned.bank, metric: learned.metric, probe })
 }
 
-/// The bank alone, from all parts: for comparisons on labelled sets, where the threshold is not asked for.
-/// # Errors  `TeachError`, as [`teach`]; a recipe with a PCA head or the Mahalanobis distance has more than a bank.
+/// Metric and bank from all parts: for comparisons on labelled sets, where the threshold is not asked for.
+/// # Errors  `TeachError`, as [`teach`].
 pub fn teach_bank(
     model: &Model,
     options: &Options,
     parts: &GoodParts,
     progress: Progress,
-) -> Result<Embeddings, TeachError> {
-    if options.recipe.head != Head::Identity || options.recipe.distance == Distance::Mahalanobis {
-        return Err(TeachError::Recipe("a bank alone is not enough for a PCA head or the Mahalanobis distance".into()));
-    }
+) -> Result<Learned, TeachError> {
     let lesson = Lesson::new(model, options, parts, progress)?;
     let all: Vec<usize> = (0..parts.len()).collect();
-    Ok(lesson.learn(lesson.embed(&all)?, &lesson.bank_step()).bank)
+    Ok(lesson.learn(lesson.embed(&all)?.0, &lesson.bank_step()))
 }
 
 /// Refuses a bound that so many parts cannot give, before minutes are spent on them.
@@ -234,10 +267,13 @@ fn check(options: &Options, channels: usize) -> Result<(), TeachError> {
     if recipe.pool.is_multiple_of(2) || recipe.pool > recipe.input_px[0].min(recipe.input_px[1]) {
         return refuse("the pooling window must be odd, and not wider than the input");
     }
-    if recipe.head == Head::Pca && !(1..=channels).contains(&options.pca_width) {
+    if options.metric == MetricChoice::Given
+        && recipe.head == HeadKind::Linear
+        && !(1..=channels).contains(&options.pca_width)
+    {
         return refuse(&format!("the taps have {channels} channels, so a PCA head can be 1 to {channels} wide"));
     }
-    if recipe.distance != Distance::Mahalanobis && recipe.neighbours > options.bank_rows {
+    if !recipe.distance.is_gaussian() && recipe.neighbours > options.bank_rows {
         return refuse("there cannot be more neighbours than bank rows");
     }
     if recipe.grid_stride == 0 || recipe.input_px.iter().any(|side| !side.is_multiple_of(recipe.grid_stride)) {
@@ -248,197 +284,13 @@ fn check(options: &Options, channels: usize) -> Result<(), TeachError> {
     {
         return refuse("the top fraction must lie above 0 and at most at 1");
     }
-    if recipe.neighbours == 0 || (recipe.distance == Distance::Mahalanobis && recipe.neighbours != 1) {
+    if let Some(Err(because)) = recipe.tiling.map(|tiling| tiling.check(recipe)) {
+        return refuse(&because);
+    }
+    if recipe.neighbours == 0 || (recipe.distance.is_gaussian() && recipe.neighbours != 1) {
         return refuse("neighbours must be at least 1, and 1 for Mahalanobis, which has only the mean");
     }
     Ok(())
-}
-
-/// The steps of one teaching.
-struct Lesson<'a> {
-    extractor: Extractor,
-    options: &'a Options,
-    parts: &'a GoodParts<'a>,
-    progress: Progress<'a>,
-}
-
-impl Lesson<'_> {
-    fn new<'a>(
-        model: &Model,
-        options: &'a Options,
-        parts: &'a GoodParts<'a>,
-        progress: Progress<'a>,
-    ) -> Result<Lesson<'a>, TeachError> {
-        let extractor = Extractor::new(model, &options.recipe, None).map_err(InspectError::from)?;
-        check(options, extractor.width())?;
-        Ok(Lesson { extractor, options, parts, progress })
-    }
-
-    /// The parts for the calibration and those for the bank, each in ascending order; no calibration below
-    /// [`SPLIT_FROM`].
-    fn split(&self) -> (Vec<usize>, Vec<usize>) {
-        let count = self.parts.len();
-        let mut order: Vec<usize> = (0..count).collect();
-        if count < SPLIT_FROM {
-            return (Vec::new(), order);
-        }
-        order.shuffle(&mut self.rng(0));
-        let mut bank = order.split_off(count / 3);
-        order.sort_unstable();
-        bank.sort_unstable();
-        (order, bank)
-    }
-
-    /// A generator that depends on the seed and on what it is for.
-    fn rng(&self, stream: u64) -> ChaCha8Rng {
-        let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed);
-        rng.set_stream(stream);
-        rng
-    }
-
-    fn load(&self, part: usize) -> Result<Frame, TeachError> {
-        self.parts.load(part).map_err(TeachError::Load)
-    }
-
-    fn named(&self, part: usize) -> impl Fn(InspectError) -> TeachError + '_ {
-        move |source| TeachError::Inspect { part: self.parts.name(part).to_owned(), source: Box::new(source) }
-    }
-
-    fn named_scores(&self, parts: &[usize], scores: &[f32]) -> Vec<CalibrationScore> {
-        let named =
-            |(&part, &score): (&usize, &f32)| CalibrationScore { part: self.parts.name(part).to_owned(), score };
-        parts.iter().zip(scores).map(named).collect()
-    }
-
-    /// How many embeddings of each of `parts` parts fit into the memory for candidates; all of each where they are also
-    /// what the parts are scored by.
-    fn rows_per_part(&self, parts: usize) -> usize {
-        let [height, width] = self.extractor.grid();
-        if parts < SPLIT_FROM {
-            return height * width;
-        }
-        let bytes = parts * self.extractor.without_finish().width() * size_of::<f32>();
-        (self.options.candidate_bytes / bytes).clamp(1, height * width)
-    }
-
-    /// The embeddings of `parts` without head and length, each part with the same number of rows.
-    fn embed(&self, parts: &[usize]) -> Result<Embeddings, TeachError> {
-        self.embed_by(&self.extractor.without_finish(), parts)
-    }
-
-    fn embed_by(&self, extractor: &Extractor, parts: &[usize]) -> Result<Embeddings, TeachError> {
-        let rows = self.rows_per_part(parts.len());
-        let job = |extractor: &mut Extractor, i: usize| -> Result<Embeddings, TeachError> {
-            let (embeddings, _) = extractor.run(&self.load(parts[i])?).map_err(self.named(parts[i]))?;
-            if embeddings.data().iter().any(|value| !value.is_finite()) {
-                return Err(TeachError::NotFinite { part: self.parts.name(parts[i]).to_owned() });
-            }
-            if rows == embeddings.len() {
-                return Ok(embeddings);
-            }
-            let mut picked = rand::seq::index::sample(&mut self.rng(1 + i as u64), embeddings.len(), rows).into_vec();
-            picked.sort_unstable();
-            Ok(embeddings.select(&picked))
-        };
-        let step = |done| (self.progress)(Stage::Embed, done, parts.len());
-        let embeddings = in_parallel(parts.len(), self.options.threads, || extractor.fork(), job, step)?;
-        // Each part is freed as it is copied, so that both together take little more than one.
-        let mut all = Vec::with_capacity(parts.len() * rows * extractor.width());
-        embeddings.into_iter().for_each(|part| all.extend_from_slice(part.data()));
-        Ok(Embeddings::new(extractor.width(), all, extractor.recipe().normalise))
-    }
-
-    /// * `step` — told how many bank rows are chosen
-    fn learn(&self, raw: Embeddings, step: &dyn Fn(usize)) -> Learned {
-        let recipe = &self.options.recipe;
-        let head = match recipe.head {
-            Head::Identity => None,
-            Head::Pca => Some(gaussian::principal_axes(&raw, self.options.pca_width)),
-        };
-        let embeddings = embedding::finish(raw, head.as_ref(), recipe.normalise);
-        match recipe.distance {
-            Distance::Mahalanobis => {
-                let gaussian = gaussian::gaussian(&embeddings);
-                Learned { head, whitening: Some(gaussian.whitening), bank: gaussian.mean }
-            }
-            Distance::Cosine | Distance::Euclidean => {
-                let bank = embeddings.select(&self.coreset(&embeddings, None, self.options.bank_rows, step));
-                Learned { head, whitening: None, bank }
-            }
-        }
-    }
-
-    fn bank_step(&self) -> impl Fn(usize) + '_ {
-        move |done| (self.progress)(Stage::Bank, done, self.options.bank_rows)
-    }
-
-    /// The rows that join the bank, within its bounds, far from those that are in it.
-    fn coreset(&self, rows: &Embeddings, kept: Option<&Embeddings>, count: usize, step: &dyn Fn(usize)) -> Vec<usize> {
-        let fitting = (self.options.bank_bytes / (rows.width() * size_of::<f32>())).max(1);
-        let count = count.min(rows.len()).min(fitting.saturating_sub(kept.map_or(0, Embeddings::len)));
-        if count == 0 { Vec::new() } else { coreset::k_center(rows, kept, count, self.options.seed, step) }
-    }
-
-    fn inspector(&self, learned: &Learned, threshold: f32) -> Result<Inspector, TeachError> {
-        let extractor = self.extractor.with_head(learned.head.clone());
-        Ok(Inspector::assemble(extractor, learned.bank.clone(), learned.whitening.clone(), threshold)?)
-    }
-
-    /// The score of each of `parts`.
-    fn scores(&self, inspector: &Inspector, parts: &[usize]) -> Result<Vec<f32>, TeachError> {
-        let job = |inspector: &mut Inspector, i: usize| {
-            Ok(inspector.inspect(&self.load(parts[i])?).map_err(self.named(parts[i]))?.score)
-        };
-        let step = |done| (self.progress)(Stage::Calibrate, done, parts.len());
-        in_parallel(parts.len(), self.options.threads, || inspector.fork(), job, step)
-    }
-
-    /// The score of each part by a bank that was taught without its fold.
-    /// * `raw` — the embeddings of `parts`, the same number of rows for each
-    fn fold_scores(&self, raw: &Embeddings, parts: &[usize]) -> Result<Vec<f32>, TeachError> {
-        let rows = raw.len() / parts.len();
-        let rows_of = |part: usize| part * rows..(part + 1) * rows;
-        let mut scores = vec![0.0; parts.len()];
-        for fold in 0..FOLDS {
-            let others: Vec<usize> = (0..parts.len()).filter(|part| part % FOLDS != fold).flat_map(rows_of).collect();
-            let learned = self.learn(raw.select(&others), &|_| ());
-            let inspector = self.inspector(&learned, f32::INFINITY)?;
-            for part in (fold..parts.len()).step_by(FOLDS) {
-                let own = raw.select(&rows_of(part).collect::<Vec<_>>());
-                let own = embedding::finish(own, learned.head.as_ref(), self.options.recipe.normalise);
-                scores[part] = inspector.judge(&own, StageTimings::default()).score;
-            }
-            (self.progress)(Stage::Calibrate, fold + 1, FOLDS);
-        }
-        Ok(scores)
-    }
-
-    /// How many synthetic defects, drawn on `parts`, the inspector's threshold catches.
-    fn expected_catch(&self, inspector: &Inspector, parts: &[usize]) -> Result<Vec<ExpectedCatch>, TeachError> {
-        let parts = &parts[..parts.len().min(TRIED_PARTS)];
-        let job = |inspector: &mut Inspector, i: usize| -> Result<bool, TeachError> {
-            let (defect, part) = (i / parts.len(), parts[i % parts.len()]);
-            let roi = self.options.recipe.roi_px;
-            let frame = TRIED[defect].draw(&self.load(part)?, roi, &mut self.rng(1_000_000 + i as u64));
-            let inspection = inspector.inspect(&frame).map_err(self.named(part))?;
-            Ok(inspection.score > inspection.threshold)
-        };
-        let count = TRIED.len() * parts.len();
-        let step = |done| (self.progress)(Stage::Defects, done, count);
-        let caught: Vec<bool> = in_parallel(count, self.options.threads, || inspector.fork(), job, step)?;
-        let catch = |(defect, caught): (&defects::SyntheticDefect, &[bool])| ExpectedCatch {
-            defect: defect.to_string(),
-            caught: caught.iter().filter(|caught| **caught).count(),
-            of: caught.len(),
-        };
-        Ok(TRIED.iter().zip(caught.chunks(parts.len())).map(catch).collect())
-    }
-
-    /// A part with a plain line on it: its score is far from 0, so that it tells of any change in the computation.
-    fn probe(&self, part: usize) -> Result<Frame, TeachError> {
-        let line = defects::SyntheticDefect::Line { contrast: 80.0 };
-        Ok(line.draw(&self.load(part)?, self.options.recipe.roi_px, &mut self.rng(u64::MAX)))
-    }
 }
 
 /// The program and version that writes a profile.

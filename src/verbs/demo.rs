@@ -149,7 +149,7 @@ fn watch(belt_settings: &BeltSettings, inspector: Inspector, heat_maps: &Path) -
                 }),
                 score: outcome.inspection.as_ref().map(|inspection| inspection.score),
                 verdict: outcome.verdict.word(),
-                latency: outcome.latency(),
+                latency: Some(outcome.latency()),
                 picture,
                 heat_map,
                 mask: truth.map(|_| mask(&belt, belt_settings, index)),
@@ -276,5 +276,7 @@ fn page_of(args: &cli::Demo, profile: &Profile, watched: Watched) -> Report {
         promise: format!("It promises {}.", about.threshold.promise),
         stages: stages(&watched.seen),
         parts: watched.shown,
+        timed: "trigger to verdict".to_owned(),
+        ..Report::default()
     }
 }

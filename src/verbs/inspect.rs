@@ -136,14 +136,14 @@ fn line(row: &Row) -> String {
 }
 
 /// The deepest folder that all `paths` are in.
-fn common_folder(paths: &[PathBuf]) -> PathBuf {
+pub(super) fn common_folder(paths: &[PathBuf]) -> PathBuf {
     let mut common = paths[0].parent().unwrap_or(Path::new("")).to_owned();
     while !paths.iter().all(|path| path.starts_with(&common)) && common.pop() {}
     common
 }
 
 /// Where the heat map of a picture goes: below `folder` as the picture below `common`, so that equal names in different folders do not meet.
-fn heat_map_path(folder: &Path, picture: &Path, common: &Path) -> PathBuf {
+pub(super) fn heat_map_path(folder: &Path, picture: &Path, common: &Path) -> PathBuf {
     let below = picture.strip_prefix(common).unwrap_or(picture);
     // A path that goes up or starts at the root must not lead out of the folder.
     let mut path = folder.to_owned();

@@ -7,6 +7,9 @@ use crate::cli::Configured;
 use crate::config::ConfigError;
 use crate::daemon::judge::JudgeError;
 use crate::daemon::serve::{PresenceError, serve};
+use crate::evaluate::compare::CompareError;
+use crate::evaluate::dataset::{DatasetError, MaskError};
+use crate::evaluate::run::EvaluateError;
 use crate::frame::FrameError;
 use crate::inspect::InspectError;
 use crate::inspect::backbone::BackboneError;
@@ -19,10 +22,14 @@ use crate::source::folder::FolderError;
 use crate::teach::TeachError;
 
 pub mod check;
+pub mod compare;
 pub mod demo;
+pub mod evaluate;
+pub mod explain;
 pub mod inspect;
 pub mod profile;
 mod progress;
+pub mod synth;
 pub mod teach;
 
 /// A part was rejected.
@@ -71,6 +78,36 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = error.downcast_ref::<TeachError>() {
         return match error {
             TeachError::Unusable(error) => code_of(error),
+            _ => Some(BAD_DATA),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<EvaluateError>() {
+        return match error {
+            EvaluateError::Dataset(error) => code_of(error),
+            EvaluateError::Mask(error) => code_of(error),
+            EvaluateError::Picture(error) => code_of(error),
+            EvaluateError::Inspect { source, .. } => code_of(&**source),
+            EvaluateError::Unusable(error) => code_of(error),
+            EvaluateError::Teach(error) => code_of(error),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<CompareError>() {
+        return match error {
+            CompareError::Dataset(error) => code_of(error),
+            CompareError::Teach(error) => code_of(error),
+            CompareError::NoDefects { .. } | CompareError::TooFew { .. } => Some(BAD_DATA),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<DatasetError>() {
+        return Some(match error {
+            DatasetError::NoFolder { .. } => NO_INPUT,
+            DatasetError::Read { source, .. } => missing(source),
+            _ => BAD_DATA,
+        });
+    }
+    if let Some(error) = error.downcast_ref::<MaskError>() {
+        return match error {
+            MaskError::Picture(error) => code_of(error),
             _ => Some(BAD_DATA),
         };
     }

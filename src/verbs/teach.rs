@@ -8,21 +8,24 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::progress::Bars;
-use crate::cli::{DistanceArg, GranularityArg, Teach};
+use crate::cli::{DistanceArg, GranularityArg, LearnArgs, MetricArg, MetricArgs, RecipeArgs, ScalingArg, Teach};
 use crate::clock::{Clock, MonotonicClock};
 use crate::config::{self, SourceSettings};
 use crate::daemon::judge::check_roi;
 use crate::daemon::serve;
 use crate::frame::Frame;
 use crate::inspect::card::Model;
-use crate::inspect::recipe::{Distance, Granularity, Head};
-use crate::profile::{Profile, generations};
+use crate::inspect::recipe::{Distance, Granularity, HeadKind, Scaling, Tiling};
+use crate::profile::{self, Profile, generations};
 use crate::source::decode::read_frame;
 use crate::source::folder::list_images;
 use crate::source::{FrameSource, SourceError};
 use crate::teach::add::{Added, add};
-use crate::teach::{GoodParts, Options, teach};
+use crate::teach::learn::LearnOptions;
+use crate::teach::{GoodParts, MetricChoice, Options, teach};
 
+/// The least overlap of two tiles that nobody chose: what the padding at a tile's border spoils is then seen by the next.
+const TILE_OVERLAP: f64 = 0.25;
 /// So many suspicious parts are named.
 const SHOWN: usize = 5;
 /// So many damaged pictures from the camera end the teaching.
@@ -33,7 +36,7 @@ const MAX_BAD_FRAMES: u32 = 10;
 pub fn run(args: &Teach) -> anyhow::Result<ExitCode> {
     generations::can_save(&args.profile)?;
     let model = Model::open(args.model.as_deref())?;
-    let mut options = options(args, &model);
+    let mut options = options(&args.learn, args.threads, &model)?;
     let started = Instant::now();
     if args.camera {
         let mut settings = config::load(args.config.as_deref().expect("clap asks for --config"))?;
@@ -63,12 +66,28 @@ pub fn run(args: &Teach) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn options(args: &Teach, model: &Model) -> Options {
-    let mut options = Options::for_model(model);
+/// The options that the command line gives.
+/// # Errors  As [`with_metric`].
+pub fn options(args: &LearnArgs, threads: Option<u16>, model: &Model) -> anyhow::Result<Options> {
+    let options = with_metric(with_recipe(Options::for_model(model), &args.recipe), &args.metric, &args.recipe)?;
+    Ok(Options {
+        bank_rows: args.bank_rows as usize,
+        bank_bytes: (args.bank_mib as usize) << 20,
+        candidate_bytes: (args.candidates_mib as usize) << 20,
+        max_false_rejects: args.max_false_rejects,
+        threads: threads.map_or(options.threads, usize::from),
+        seed: args.seed,
+        ..options
+    })
+}
+
+/// The options with the recipe that the command line gives.
+pub fn with_recipe(mut options: Options, given: &RecipeArgs) -> Options {
     let recipe = &mut options.recipe;
-    let given = &args.recipe;
     recipe.roi_px = given.roi;
+    recipe.tiling = given.tile.map(|tile_px| Tiling { tile_px, overlap: given.tile_overlap.unwrap_or(TILE_OVERLAP) });
     recipe.input_px = given.input_px.unwrap_or(recipe.input_px);
+    options.choose_size = given.input_px.is_none();
     if !given.taps.is_empty() {
         recipe.taps = given.taps.clone();
     }
@@ -78,26 +97,41 @@ fn options(args: &Teach, model: &Model) -> Options {
         Some(GranularityArg::Patch) | None => Granularity::Patch,
     };
     if let Some(width) = given.pca {
-        recipe.head = Head::Pca;
+        recipe.head = HeadKind::Linear;
         options.pca_width = usize::from(width);
     }
+    recipe.scaling = match given.scaling {
+        Some(ScalingArg::Std) => Scaling::Std,
+        Some(ScalingArg::Sqrt) => Scaling::SignedSqrt,
+        Some(ScalingArg::None) | None => Scaling::None,
+    };
     recipe.distance = match given.distance {
         Some(DistanceArg::Euclidean) => Distance::Euclidean,
         Some(DistanceArg::Mahalanobis) => Distance::Mahalanobis,
+        Some(DistanceArg::MahalanobisPerPosition) => Distance::MahalanobisPerPosition,
         Some(DistanceArg::Cosine) | None => Distance::Cosine,
     };
     recipe.normalise = recipe.distance == Distance::Cosine;
     recipe.neighbours = given.neighbours.unwrap_or(recipe.neighbours);
+    recipe.relative = given.relative;
     recipe.score = given.score.unwrap_or(recipe.score);
-    Options {
-        bank_rows: args.bank_rows as usize,
-        bank_bytes: (args.bank_mib as usize) << 20,
-        candidate_bytes: (args.candidates_mib as usize) << 20,
-        max_false_rejects: args.max_false_rejects,
-        threads: args.threads.map_or(options.threads, usize::from),
-        seed: args.seed,
-        ..options
-    }
+    options
+}
+
+/// The options with the metric that the command line asks for.
+/// # Errors  The options of a learned metric cannot be read.
+pub fn with_metric(mut options: Options, given: &MetricArgs, recipe: &RecipeArgs) -> anyhow::Result<Options> {
+    options.metric = match &given.metric {
+        Some(MetricArg::Auto) => MetricChoice::Auto,
+        None if !recipe.decides() => MetricChoice::Auto,
+        Some(MetricArg::None) | None => MetricChoice::Given,
+        Some(MetricArg::Learned(loss)) => {
+            let mut how = LearnOptions::for_loss(loss.clone());
+            how.set(given.metric_options.as_deref().unwrap_or_default()).map_err(anyhow::Error::msg)?;
+            MetricChoice::Learned(how)
+        }
+    };
+    Ok(options)
 }
 
 /// The profile to add to, before any picture is taken for it.
@@ -167,6 +201,15 @@ pub fn expectation(profile: &Profile) -> String {
     let nearest = nearest.iter().take(3).map(|scored| format!("{} {}", scored.part, scored.score));
     lines.push(format!("the least typical good parts: {}", nearest.collect::<Vec<_>>().join(", ")));
     lines.push(format!("synthetic defects caught: {}", caught.collect::<Vec<_>>().join(", ")));
+    let missed: Vec<&str> =
+        about.expected_catch.iter().filter(|c| 2 * c.caught < c.of).map(|c| c.defect.as_str()).collect();
+    if !missed.is_empty() {
+        lines.push(format!("it will probably miss: {}", missed.join(", ")));
+    }
+    if let Some(chosen) = &about.chosen {
+        lines.push(format!("metric: {}", profile::steps(&about.recipe)));
+        lines.push(format!("chosen from {}: {}", chosen.tried, chosen.because));
+    }
     lines.join("\n")
 }
 

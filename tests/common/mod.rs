@@ -54,7 +54,8 @@ pub fn render_good(folder: &Path, count: u64) -> PathBuf {
 /// Teaches a small, quick profile from `count` good parts: `folder/product.profile` from `folder/good`.
 pub fn teach_small(folder: &Path, count: u64) -> PathBuf {
     render_good(&folder.join("good"), count);
-    let output = run("teach --from {}/good --profile {}/product.profile --input-px 96 --bank-rows 300", folder);
+    let output =
+        run("teach --from {}/good --profile {}/product.profile --metric none --input-px 96 --bank-rows 300", folder);
     assert_code(&output, 0, "teach");
     folder.join("product.profile")
 }

@@ -1,0 +1,185 @@
+//! What all grids of a set share: the pictures' taps, computed once.
+
+use std::path::{Path, PathBuf};
+
+use super::CompareError;
+use crate::evaluate::dataset::Dataset;
+use crate::evaluate::metrics::auroc;
+use crate::inspect::card::Model;
+use crate::inspect::compare::Comparison;
+use crate::inspect::metric::Metric;
+use crate::inspect::recipe::{Distance, Recipe};
+use crate::inspect::{Extractor, InspectError};
+use crate::source::decode::read_frame;
+use crate::teach::defects::Preset;
+use crate::teach::evidence::{Evidence, Gathering};
+use crate::teach::study::{Scoring, Study};
+use crate::teach::{GoodParts, MIN_PARTS, Options, Progress, Stage, TeachError, lesson};
+
+/// At most so many pictures of `train/good` are used, evenly spread over them.
+pub const MOST_TRAIN: usize = 300;
+/// The rows of a bank of patches.
+pub const BANK_ROWS: usize = 1000;
+/// The patches that it is chosen from.
+const CANDIDATES: usize = 20_000;
+/// As many parts as teaching gathers evidence from, and as many of them to learn from.
+const EVIDENCE_PARTS: usize = 160;
+const LESSONS: usize = 80;
+
+/// A set, its pictures seen by the backbone.
+pub struct Bench<'a> {
+    pub name: String,
+    pub model: &'a Model,
+    /// With the plain recipe at the input size in question.
+    pub options: Options,
+    pub progress: Progress<'a>,
+    pub notes: Vec<String>,
+    extractor: Extractor,
+    parts: GoodParts<'static>,
+    /// The good parts, then the test pictures.
+    pub study: Study,
+    /// Of each test picture.
+    pub anomalous: Vec<bool>,
+}
+
+impl<'a> Bench<'a> {
+    /// Reads the set and runs the backbone on its pictures.
+    pub fn set_up(
+        model: &'a Model,
+        root: &Path,
+        options: &Options,
+        progress: Progress<'a>,
+    ) -> Result<Bench<'a>, CompareError> {
+        let mut set = Dataset::open(root)?;
+        let mut notes = set.leave_out_unreadable(|path| read_frame(path).map(|_| ()).map_err(|e| e.to_string()))?;
+        if !set.has_defects() {
+            return Err(CompareError::NoDefects { set: set.name });
+        }
+        let taps = model.card.taps.iter().map(|tap| tap.name.clone()).collect();
+        let all_taps = Recipe { taps, ..options.recipe.clone() };
+        let extractor = Extractor::new(model, &all_taps).map_err(InspectError::from).map_err(TeachError::from)?;
+        let (found, parts) = (set.train_good.len(), read_parts(thinned(&set.train_good))?);
+        if parts.len() < MIN_PARTS {
+            return Err(CompareError::TooFew { set: set.name, found: parts.len(), expected: MIN_PARTS });
+        }
+        if parts.len() < found {
+            let (name, used) = (&set.name, parts.len());
+            notes.push(format!("{name}: {used} of the {found} pictures in train/good are used, evenly spread"));
+        }
+        let anomalous = set.test.iter().map(|image| image.defect_type.is_some()).collect();
+        let test: Vec<PathBuf> = set.test.into_iter().map(|image| image.path).collect();
+        let study = see(&extractor, &parts, &test, options.threads, progress)?;
+        let (name, options) = (set.name, options.clone());
+        Ok(Bench { name, model, options, progress, notes, extractor, parts, study, anomalous })
+    }
+
+    /// The good parts by their numbers in the study.
+    pub fn good_parts(&self) -> Vec<usize> {
+        (0..self.parts.len()).collect()
+    }
+
+    /// The test pictures by their numbers in the study, in the order of `anomalous`.
+    pub fn test(&self) -> Vec<usize> {
+        (self.parts.len()..self.study.len()).collect()
+    }
+
+    /// The options with another seed.
+    pub fn seeded(&self, seed: u64) -> Options {
+        Options { seed, ..self.options.clone() }
+    }
+
+    /// Good parts and synthetic defects on them, of the parts that a teaching by that seed would put into its bank.
+    pub fn evidence(&self, preset: Preset, seed: u64) -> Result<Evidence, TeachError> {
+        let how = Gathering { most_parts: EVIDENCE_PARTS, lessons: LESSONS, preset };
+        let (_, parts) = lesson::split(self.parts.len(), seed);
+        let step = |done, total| (self.progress)(Stage::Evidence, done, total);
+        Evidence::gather(&self.extractor, &self.parts, &parts, how, &self.seeded(seed), step)
+    }
+
+    /// The AUROC of the scores of the test pictures.
+    pub fn auroc(&self, scores: &[f32]) -> f64 {
+        let of = |anomalous: bool| {
+            let labelled = scores.iter().zip(&self.anomalous).filter(|(_, label)| **label == anomalous);
+            labelled.map(|(score, _)| *score).collect::<Vec<_>>()
+        };
+        auroc(&of(false), &of(true))
+    }
+
+    /// Banks of patches of the good parts, for recipes that share taps and pooling.
+    /// * `metrics` — of each recipe the learned steps that are there already, or none to take them from the parts
+    pub fn banks(&self, recipes: &[(Recipe, Option<&Metric>)], seed: u64) -> Result<Vec<Comparison>, InspectError> {
+        let Some((first, _)) = recipes.first() else { return Ok(Vec::new()) };
+        let (parts, options) = (self.good_parts(), Options { bank_rows: BANK_ROWS, ..self.seeded(seed) });
+        let positions = first.grid()[0] * first.grid()[1];
+        let rows = (CANDIDATES / parts.len()).clamp(1, positions);
+        let raw = self.study.sample(&parts, rows, first, seed);
+        // Without a head one choice of rows serves all cosine distances, and one all others.
+        let mut shared: [Option<Vec<usize>>; 2] = [None, None];
+        let mut bank = |(recipe, metric): &(Recipe, Option<&Metric>)| {
+            let metric = metric.cloned().unwrap_or_else(|| lesson::fit(recipe, &raw, options.pca_width));
+            if recipe.distance.is_gaussian() {
+                let learned = lesson::bank(recipe, metric, raw.clone(), positions, &options, &|_| ());
+                return Comparison::new(recipe, learned.metric, learned.bank, raw.width(), positions);
+            }
+            let embed = || metric.embed(recipe, raw.clone());
+            let choose = || lesson::choose_rows(&embed(), None, options.bank_rows, &options, &|_| ());
+            let rows = match metric.head {
+                Some(_) => choose(),
+                None => shared[usize::from(recipe.distance == Distance::Cosine)].get_or_insert_with(choose).clone(),
+            };
+            let bank = metric.embed(recipe, raw.select(&rows));
+            Comparison::new(recipe, metric, bank, raw.width(), positions)
+        };
+        recipes.iter().map(&mut bank).collect()
+    }
+
+    /// The AUROC of each comparison by each scoring, a list for each comparison.
+    pub fn aurocs(&self, comparisons: &[Comparison], scorings: &[Scoring]) -> Vec<Vec<f64>> {
+        let distances = self.study.distances(&self.test(), comparisons, self.options.threads);
+        let auroc = |comparison: usize, scoring: &Scoring| {
+            self.auroc(&distances.iter().map(|of| scoring.score(&of[comparison])).collect::<Vec<_>>())
+        };
+        (0..comparisons.len()).map(|at| scorings.iter().map(|scoring| auroc(at, scoring)).collect()).collect()
+    }
+}
+
+/// Runs the backbone on the parts, then on the test pictures.
+fn see(
+    extractor: &Extractor,
+    parts: &GoodParts,
+    test: &[PathBuf],
+    threads: usize,
+    progress: Progress,
+) -> Result<Study, TeachError> {
+    let load = |picture: usize| match picture.checked_sub(parts.len()) {
+        None => parts.load(picture).map_err(TeachError::Load),
+        Some(picture) => read_frame(&test[picture]).map_err(|e| TeachError::Load(e.to_string())),
+    };
+    let total = parts.len() + test.len();
+    Study::take(extractor, total, load, threads, |done| progress(Stage::Embed, done, total))
+}
+
+fn read_parts(paths: Vec<PathBuf>) -> Result<GoodParts<'static>, TeachError> {
+    let names = paths.iter().map(|path| path.display().to_string()).collect();
+    GoodParts::read(names, move |part| read_frame(&paths[part]).map_err(|e| e.to_string()))
+}
+
+/// At most [`MOST_TRAIN`] of the paths, evenly spread.
+fn thinned(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let count = paths.len().min(MOST_TRAIN);
+    (0..count).map(|at| paths[at * paths.len() / count].clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_training_set_is_thinned_evenly() {
+        let paths = |count: usize| (0..count).map(|i| PathBuf::from(i.to_string())).collect::<Vec<_>>();
+        let thin = thinned(&paths(750));
+        assert_eq!(thin.len(), MOST_TRAIN);
+        assert_eq!(thin[..4], ["0", "2", "5", "7"].map(PathBuf::from));
+        assert_eq!(thinned(&paths(7)), paths(7));
+    }
+}

@@ -1,0 +1,318 @@
+//! The evidence on which a metric is chosen: good parts that its bank does not hold, against synthetic defects on them.
+//!
+//! No real defect and no calibration part is ever seen. The parts are dealt into folds; each fold is judged by a bank of
+//! the others. On every judged part a few defects are drawn, each of another kind and severity, from barely above the
+//! noise to plain.
+
+use std::ops::Range;
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::defects::{self, Kind, Mask, Preset, Severity};
+use super::lesson::{self, Learned};
+use super::study::{Changed, Scoring, Study};
+use super::{GoodParts, Options, TeachError};
+use crate::frame::Roi;
+use crate::inspect::compare::Comparison;
+use crate::inspect::metric::Metric;
+use crate::inspect::recipe::{Distance, Recipe};
+use crate::inspect::{Extractor, InspectError};
+
+/// At most so many parts are judged at once, and with three times as many nobody has to be judged in another fold.
+const JUDGED: usize = 40;
+/// Into so many folds fewer parts are dealt.
+const FOLDS: usize = 3;
+/// So many defects are drawn on each part that any are drawn on.
+const DEFECTS_A_PART: usize = 4;
+/// The embeddings from which the bank of a fold is chosen.
+const CANDIDATES: usize = 120_000;
+
+/// Pictures of good and of synthetically defective parts, their taps at one input size.
+pub struct Evidence {
+    study: Study,
+    folds: Vec<Fold>,
+    defects: Vec<DrawnDefect>,
+}
+
+/// The pictures of a fold, by their numbers in the study.
+pub struct Fold {
+    /// The good parts that are not judged in it.
+    pub bank: Vec<usize>,
+    /// Those that are.
+    pub good: Vec<usize>,
+    /// The defects on them, by their numbers among all defects.
+    pub defects: Vec<usize>,
+    /// The defects on the others, which a head may learn from.
+    pub lessons: Vec<usize>,
+}
+
+/// How much evidence is gathered, and of what.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gathering {
+    /// At most so many parts are used.
+    pub most_parts: usize,
+    /// On so many parts beside the judged ones defects are drawn too, for a head to learn from.
+    pub lessons: usize,
+    /// What is drawn; `Mixed` is every kind and severity in turn.
+    pub preset: Preset,
+}
+
+/// A synthetic defect that was drawn.
+#[derive(Clone, Debug)]
+pub struct DrawnDefect {
+    pub kind: Kind,
+    pub severity: Severity,
+    /// The number of its picture in the study, and that of the same part without it.
+    pub picture: usize,
+    pub good: usize,
+    /// How much of each position of the patch grid it covers, (P,), in [0, 1].
+    pub cover: Vec<f32>,
+}
+
+/// The scores of one metric on the evidence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    /// Of each fold.
+    pub good: Vec<Vec<f32>>,
+    /// Of each fold: the severity and the score.
+    pub defects: Vec<Vec<(Severity, f32)>>,
+}
+
+impl Evidence {
+    /// Draws the defects and computes the taps of all pictures.
+    /// * `extractor` — at the input size in question, with all taps that may be chosen
+    /// * `parts` — numbers among `good_parts` that may be used
+    /// * `how` — how many of them, and what is drawn
+    ///
+    /// # Errors  `TeachError`: a part that cannot be loaded or inspected.
+    pub fn gather(
+        extractor: &Extractor,
+        good_parts: &GoodParts,
+        parts: &[usize],
+        how: Gathering,
+        options: &Options,
+        step: impl Fn(usize, usize) + Sync,
+    ) -> Result<Evidence, TeachError> {
+        let mut parts = parts.to_vec();
+        parts.shuffle(&mut stream(options.seed, 7_000_000));
+        parts.truncate(how.most_parts);
+        let count = parts.len();
+        let judged = if count >= FOLDS * JUDGED { JUDGED } else { count };
+        let drawn_on = judged + how.lessons.min(count - judged);
+        let planned: Vec<(usize, Kind, Severity)> = (0..drawn_on * DEFECTS_A_PART)
+            .map(|i| (i / DEFECTS_A_PART, Kind::ALL[i % Kind::ALL.len()], Severity::ALL[i % Severity::ALL.len()]))
+            .collect();
+        let grid = patch_grid(extractor.recipe());
+        let drawn = std::sync::Mutex::new(vec![None; planned.len()]);
+        let load = |picture: usize| {
+            let good = |part: usize| good_parts.load(parts[part]).map_err(TeachError::Load);
+            let Some(defect) = picture.checked_sub(count) else { return good(picture) };
+            let (part, kind, severity) = planned[defect];
+            let mut rng = stream(options.seed, 8_000_000 + defect as u64);
+            let (frame, other, roi) = (good(part)?, good((part + 1) % count)?, options.recipe.roi_px);
+            let made = match how.preset {
+                Preset::Mixed => defects::draw(kind, severity, &frame, Some(&other), roi, &mut rng),
+                preset => preset.draw(&frame, Some(&other), roi, &mut rng),
+            };
+            let found = (made.kind, made.severity, cover(&made.mask, roi, grid));
+            drawn.lock().expect("no draw panics while it holds the list")[defect] = Some(found);
+            Ok(made.frame)
+        };
+        let total = count + planned.len();
+        let study = Study::take(extractor, total, load, options.threads, |done| step(done, total))?;
+        let drawn = drawn.into_inner().expect("no draw panicked");
+        let defects = drawn.into_iter().enumerate().map(|(defect, drawn)| {
+            let (kind, severity, cover) = drawn.expect("every picture was loaded");
+            DrawnDefect { kind, severity, picture: count + defect, good: planned[defect].0, cover }
+        });
+        let defects: Vec<DrawnDefect> = defects.collect();
+        let folds = deal(count, judged, &defects);
+        Ok(Evidence { study, folds, defects })
+    }
+
+    pub fn study(&self) -> &Study {
+        &self.study
+    }
+
+    pub fn folds(&self) -> &[Fold] {
+        &self.folds
+    }
+
+    pub fn defects(&self) -> &[DrawnDefect] {
+        &self.defects
+    }
+
+    /// The scores by each of `recipes`, which share taps and pooling, and by each of `scorings`.
+    ///
+    /// Returns for each recipe a list with one entry for each scoring.
+    /// # Errors  `InspectError`, if a recipe does not fit the taps.
+    pub fn scores(
+        &self,
+        recipes: &[Recipe],
+        scorings: &[Scoring],
+        options: &Options,
+    ) -> Result<Vec<Vec<Scores>>, InspectError> {
+        let recipes: Vec<_> = recipes.iter().map(|recipe| (recipe.clone(), None)).collect();
+        self.scores_in_folds(&recipes, scorings, options, 0..self.folds.len())
+    }
+
+    /// The scores by one recipe, with the learned steps that are there already or with those of the good parts, and by
+    /// each of `scorings`.
+    /// * `folds` — which to judge, by their numbers
+    ///
+    /// # Errors  `InspectError`, if the recipe does not fit the taps.
+    pub fn scores_of(
+        &self,
+        recipe: &Recipe,
+        metric: Option<&Metric>,
+        scorings: &[Scoring],
+        options: &Options,
+        folds: Range<usize>,
+    ) -> Result<Vec<Scores>, InspectError> {
+        Ok(self.scores_in_folds(&[(recipe.clone(), metric)], scorings, options, folds)?.remove(0))
+    }
+
+    fn scores_in_folds(
+        &self,
+        recipes: &[(Recipe, Option<&Metric>)],
+        scorings: &[Scoring],
+        options: &Options,
+        folds: Range<usize>,
+    ) -> Result<Vec<Vec<Scores>>, InspectError> {
+        let empty = Scores { good: Vec::new(), defects: Vec::new() };
+        let mut scores = vec![vec![empty; scorings.len()]; recipes.len()];
+        for fold in &self.folds[folds] {
+            let comparisons = self.comparisons(fold, recipes, options)?;
+            let distances = self.distances(fold, &comparisons, options.threads);
+            for (recipe, scores) in scores.iter_mut().enumerate() {
+                for (scoring, scores) in scorings.iter().zip(scores) {
+                    let mut all = distances.iter().map(|of| scoring.score(&of[recipe]));
+                    scores.good.push(all.by_ref().take(fold.good.len()).collect());
+                    let severities = fold.defects.iter().map(|defect| self.defects[*defect].severity);
+                    scores.defects.push(severities.zip(all).collect());
+                }
+            }
+        }
+        Ok(scores)
+    }
+
+    /// The distances of the judged good parts, then of the defects on them; a list for each comparison.
+    fn distances(&self, fold: &Fold, comparisons: &[Comparison], threads: usize) -> Vec<Vec<Vec<f32>>> {
+        let good = self.study.distances(&fold.good, comparisons, threads);
+        let changed: Vec<_> = fold
+            .defects
+            .iter()
+            .map(|defect| {
+                let DrawnDefect { picture, good: same, .. } = self.defects[*defect];
+                let place = fold.good.iter().position(|part| *part == same).expect("its part is judged");
+                Changed { picture, good: same, distances: &good[place] }
+            })
+            .collect();
+        let drawn = self.study.distances_of_changed(&changed, comparisons, threads);
+        good.into_iter().chain(drawn).collect()
+    }
+
+    fn comparisons(
+        &self,
+        fold: &Fold,
+        recipes: &[(Recipe, Option<&Metric>)],
+        options: &Options,
+    ) -> Result<Vec<Comparison>, InspectError> {
+        let Some((first, _)) = recipes.first() else { return Ok(Vec::new()) };
+        let channels = self.study.channels(first);
+        let positions = first.grid()[0] * first.grid()[1];
+        let rows = (CANDIDATES / fold.bank.len().max(1)).clamp(1, positions);
+        let raw = self.study.sample(&fold.bank, rows, first, options.seed);
+        // One choice of rows for all cosine distances and one for all others: choosing takes longer than judging.
+        let mut chosen: [Option<Vec<usize>>; 2] = [None, None];
+        let mut compare = |(recipe, metric): &(Recipe, Option<&Metric>)| {
+            let fitted = || lesson::fit(recipe, &raw, options.pca_width);
+            let metric = metric.map_or_else(fitted, |metric| metric.clone());
+            let learned = match recipe.distance {
+                Distance::Cosine | Distance::Euclidean => {
+                    let choose = || {
+                        lesson::choose_rows(
+                            &metric.embed(recipe, raw.clone()),
+                            None,
+                            options.bank_rows,
+                            options,
+                            &|_| (),
+                        )
+                    };
+                    let chosen = &mut chosen[usize::from(recipe.distance == Distance::Cosine)];
+                    let rows = match metric.head {
+                        Some(_) => &choose(),
+                        None => &*chosen.get_or_insert_with(choose),
+                    };
+                    let bank = metric.embed(recipe, raw.select(rows));
+                    Learned { metric, bank }
+                }
+                Distance::Mahalanobis => lesson::bank(recipe, metric, raw.clone(), positions, options, &|_| ()),
+                Distance::MahalanobisPerPosition => {
+                    let all = self.study.sample(&fold.bank, positions, recipe, options.seed);
+                    lesson::bank(recipe, metric, all, positions, options, &|_| ())
+                }
+            };
+            Comparison::new(recipe, learned.metric, learned.bank, channels, positions)
+        };
+        recipes.iter().map(&mut compare).collect()
+    }
+}
+
+/// Deals the first `judged` parts into folds, or into one if there are others for its bank.
+fn deal(count: usize, judged: usize, defects: &[DrawnDefect]) -> Vec<Fold> {
+    let folds = if judged < count { 1 } else { FOLDS.min(count) };
+    let fold = |fold: usize| {
+        let is_judged = |part: usize| part < judged && part % folds == fold;
+        let on = |judged: bool| (0..defects.len()).filter(|at| is_judged(defects[*at].good) == judged).collect();
+        let (good, bank) = (0..count).partition(|part| is_judged(*part));
+        Fold { bank, good, defects: on(true), lessons: on(false) }
+    };
+    (0..folds).map(fold).collect()
+}
+
+fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(stream);
+    rng
+}
+
+/// Height and width of the grid of patches, whatever the granularity.
+fn patch_grid(recipe: &Recipe) -> [usize; 2] {
+    recipe.input_px.map(|side| side / recipe.grid_stride)
+}
+
+/// How much of each cell of a grid over the region a mask covers, row by row, in [0, 1].
+/// * `grid` — height and width
+pub fn cover(mask: &Mask, roi: Option<Roi>, grid: [usize; 2]) -> Vec<f32> {
+    let roi = roi.unwrap_or(Roi { x: 0, y: 0, width: mask.width, height: mask.height });
+    let (mut covered, mut pixels) = (vec![0.0; grid[0] * grid[1]], vec![0.0; grid[0] * grid[1]]);
+    for y in 0..roi.height {
+        for x in 0..roi.width {
+            let [row, column] = [(y, roi.height, grid[0]), (x, roi.width, grid[1])]
+                .map(|(at, size, cells)| at as usize * cells / size as usize);
+            let changed = mask.data[((roi.y + y) * mask.width + roi.x + x) as usize];
+            covered[row * grid[1] + column] += f32::from(u8::from(changed));
+            pixels[row * grid[1] + column] += 1.0;
+        }
+    }
+    covered.iter().zip(&pixels).map(|(covered, pixels): (&f32, &f32)| covered / pixels.max(1.0)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_covers_the_cells_that_its_pixels_lie_in() {
+        let mut mask = Mask { width: 5, height: 4, data: vec![false; 20] };
+        // A region of 4 × 4 from column 1 on, in cells of 2 × 2: one pixel in the first, all of the last.
+        for at in [1, 13, 14, 18, 19] {
+            mask.data[at] = true;
+        }
+        let roi = Some(Roi { x: 1, y: 0, width: 4, height: 4 });
+        assert_eq!(cover(&mask, roi, [2, 2]), [0.25, 0.0, 0.0, 1.0]);
+    }
+}

@@ -1,0 +1,245 @@
+//! The steps of one teaching: embedding, learning, calibrating, trying defects.
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::defects::{self, TRIALS, Trial};
+use super::parallel::in_parallel;
+use super::{
+    FOLDS, GoodParts, Options, Progress, SPLIT_FROM, Stage, TRIED_PARTS, TeachError, check, coreset, gaussian,
+};
+use crate::frame::Frame;
+use crate::inspect::card::Model;
+use crate::inspect::embedding::Embeddings;
+use crate::inspect::metric::{Head, Metric};
+use crate::inspect::recipe::{Distance, HeadKind, Recipe, Scaling};
+use crate::inspect::{Extractor, InspectError, Inspector};
+use crate::profile::{CalibrationScore, ExpectedCatch};
+
+/// What the good parts leave behind: the learned metric and the bank.
+#[derive(Clone, Debug)]
+pub struct Learned {
+    pub metric: Metric,
+    pub bank: Embeddings,
+}
+
+/// The steps of one teaching.
+pub struct Lesson<'a> {
+    pub extractor: Extractor,
+    pub options: &'a Options,
+    pub parts: &'a GoodParts<'a>,
+    pub progress: Progress<'a>,
+    /// Learned before, with a head that the bank alone cannot give.
+    pub metric: Option<Metric>,
+}
+
+impl Lesson<'_> {
+    pub fn new<'a>(
+        model: &Model,
+        options: &'a Options,
+        parts: &'a GoodParts<'a>,
+        progress: Progress<'a>,
+    ) -> Result<Lesson<'a>, TeachError> {
+        let extractor = Extractor::new(model, &options.recipe).map_err(InspectError::from)?;
+        check(options, extractor.channels())?;
+        Ok(Lesson { extractor, options, parts, progress, metric: None })
+    }
+
+    /// A generator that depends on the seed and on what it is for.
+    pub fn rng(&self, stream: u64) -> ChaCha8Rng {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed);
+        rng.set_stream(stream);
+        rng
+    }
+
+    pub fn load(&self, part: usize) -> Result<Frame, TeachError> {
+        self.parts.load(part).map_err(TeachError::Load)
+    }
+
+    pub fn named(&self, part: usize) -> impl Fn(InspectError) -> TeachError + '_ {
+        move |source| TeachError::Inspect { part: self.parts.name(part).to_owned(), source: Box::new(source) }
+    }
+
+    pub fn named_scores(&self, parts: &[usize], scores: &[f32]) -> Vec<CalibrationScore> {
+        let named =
+            |(&part, &score): (&usize, &f32)| CalibrationScore { part: self.parts.name(part).to_owned(), score };
+        parts.iter().zip(scores).map(named).collect()
+    }
+
+    /// How many embeddings of each of `parts` parts may be candidates, for their memory; without a limit where they are
+    /// also what the parts are scored by.
+    pub fn rows_per_part(&self, parts: usize) -> usize {
+        if parts < SPLIT_FROM {
+            return usize::MAX;
+        }
+        let bytes = parts * self.extractor.channels() * size_of::<f32>();
+        (self.options.candidate_bytes / bytes).max(1)
+    }
+
+    /// The concatenated taps of `parts`, and how many rows each part has: all have the same number, unless their frames
+    /// differ in size and so in their tiles.
+    pub fn embed(&self, parts: &[usize]) -> Result<(Embeddings, Vec<usize>), TeachError> {
+        let most = self.rows_per_part(parts.len());
+        let job = |extractor: &mut Extractor, i: usize| -> Result<Embeddings, TeachError> {
+            let (embeddings, _) = extractor.run(&self.load(parts[i])?).map_err(self.named(parts[i]))?;
+            if embeddings.data().iter().any(|value| !value.is_finite()) {
+                return Err(TeachError::NotFinite { part: self.parts.name(parts[i]).to_owned() });
+            }
+            if embeddings.len() <= most {
+                return Ok(embeddings);
+            }
+            let mut picked = rand::seq::index::sample(&mut self.rng(1 + i as u64), embeddings.len(), most).into_vec();
+            picked.sort_unstable();
+            Ok(embeddings.select(&picked))
+        };
+        let step = |done| (self.progress)(Stage::Embed, done, parts.len());
+        let embeddings = in_parallel(parts.len(), self.options.threads, || self.extractor.fork(), job, step)?;
+        // Each part is freed as it is copied, so that both together take little more than one.
+        let rows: Vec<usize> = embeddings.iter().map(Embeddings::len).collect();
+        let mut all = Vec::with_capacity(rows.iter().sum::<usize>() * self.extractor.channels());
+        embeddings.into_iter().for_each(|part| all.extend_from_slice(part.data()));
+        Ok((Embeddings::new(self.extractor.channels(), all, false), rows))
+    }
+
+    /// The metric of the recipe and the bank, from the concatenated taps of some parts.
+    /// * `step` — told how many bank rows are chosen
+    pub fn learn(&self, raw: Embeddings, step: &dyn Fn(usize)) -> Learned {
+        let [height, width] = self.extractor.grid();
+        match &self.metric {
+            Some(metric) => bank(&self.options.recipe, metric.clone(), raw, height * width, self.options, step),
+            None => learn(&self.options.recipe, raw, height * width, self.options, step),
+        }
+    }
+
+    pub fn bank_step(&self) -> impl Fn(usize) + '_ {
+        move |done| (self.progress)(Stage::Bank, done, self.options.bank_rows)
+    }
+
+    pub fn inspector(&self, learned: &Learned, threshold: f32) -> Result<Inspector, TeachError> {
+        let Learned { metric, bank } = learned.clone();
+        Ok(Inspector::assemble(self.extractor.fork(), metric, bank, threshold)?)
+    }
+
+    /// The score of each of `parts`.
+    pub fn scores(&self, inspector: &Inspector, parts: &[usize]) -> Result<Vec<f32>, TeachError> {
+        let job = |inspector: &mut Inspector, i: usize| {
+            Ok(inspector.inspect(&self.load(parts[i])?).map_err(self.named(parts[i]))?.score)
+        };
+        let step = |done| (self.progress)(Stage::Calibrate, done, parts.len());
+        in_parallel(parts.len(), self.options.threads, || inspector.fork(), job, step)
+    }
+
+    /// The score of each part by a bank that was taught without its fold.
+    /// * `raw`, `rows` — the concatenated taps of the parts and how many each has, as [`Lesson::embed`] gives them
+    pub fn fold_scores(&self, raw: &Embeddings, rows: &[usize]) -> Result<Vec<f32>, TeachError> {
+        let first = |part: usize| rows[..part].iter().sum::<usize>();
+        let rows_of = |part: usize| first(part)..first(part) + rows[part];
+        let mut scores = vec![0.0; rows.len()];
+        for fold in 0..FOLDS {
+            let others: Vec<usize> = (0..rows.len()).filter(|part| part % FOLDS != fold).flat_map(rows_of).collect();
+            let learned = self.learn(raw.select(&others), &|_| ());
+            let inspector = self.inspector(&learned, f32::INFINITY)?;
+            for part in (fold..rows.len()).step_by(FOLDS) {
+                let own = raw.select(&rows_of(part).collect::<Vec<_>>());
+                scores[part] = inspector.score(own);
+            }
+            (self.progress)(Stage::Calibrate, fold + 1, FOLDS);
+        }
+        Ok(scores)
+    }
+
+    /// How many synthetic defects, drawn on `parts`, the inspector's threshold catches.
+    pub fn expected_catch(&self, inspector: &Inspector, parts: &[usize]) -> Result<Vec<ExpectedCatch>, TeachError> {
+        let parts = &parts[..parts.len().min(TRIED_PARTS)];
+        let job = |inspector: &mut Inspector, i: usize| -> Result<bool, TeachError> {
+            let (defect, part) = (i / parts.len(), parts[i % parts.len()]);
+            let roi = self.options.recipe.roi_px;
+            let frame = TRIALS[defect].draw(&self.load(part)?, roi, &mut self.rng(1_000_000 + i as u64));
+            let inspection = inspector.inspect(&frame).map_err(self.named(part))?;
+            Ok(inspection.score > inspection.threshold)
+        };
+        let count = TRIALS.len() * parts.len();
+        let step = |done| (self.progress)(Stage::Defects, done, count);
+        let caught: Vec<bool> = in_parallel(count, self.options.threads, || inspector.fork(), job, step)?;
+        let catch = |(defect, caught): (&Trial, &[bool])| ExpectedCatch {
+            defect: defect.to_string(),
+            caught: caught.iter().filter(|caught| **caught).count(),
+            of: caught.len(),
+        };
+        Ok(TRIALS.iter().zip(caught.chunks(parts.len())).map(catch).collect())
+    }
+
+    /// A part with a plain line on it: its score is far from 0, so that it tells of any change in the computation.
+    pub fn probe(&self, part: usize) -> Result<Frame, TeachError> {
+        Ok(defects::plain_line(&self.load(part)?, self.options.recipe.roi_px, &mut self.rng(u64::MAX)))
+    }
+}
+
+/// Fits what the recipe takes from the good parts alone: principal axes, deviations.
+/// * `raw` — their concatenated taps, (N, C)
+/// * `axes` — the width of a linear head
+pub fn fit(recipe: &Recipe, raw: &Embeddings, axes: usize) -> Metric {
+    let head = (recipe.head == HeadKind::Linear).then(|| Head::Linear(gaussian::principal_axes(raw, axes)));
+    let deviation = (recipe.scaling == Scaling::Std).then(|| match &head {
+        Some(head) => gaussian::deviations(&head.apply(raw)),
+        None => gaussian::deviations(raw),
+    });
+    Metric { head, deviation, ..Metric::default() }
+}
+
+/// The metric of a recipe and the bank, from the concatenated taps of some parts.
+/// * `positions` — how many rows of `raw` each part has, if the recipe wants a Gaussian for each
+/// * `options` — bounds and seed; its recipe is not used
+/// * `step` — told how many bank rows are chosen
+pub fn learn(recipe: &Recipe, raw: Embeddings, positions: usize, options: &Options, step: &dyn Fn(usize)) -> Learned {
+    let metric = fit(recipe, &raw, options.pca_width);
+    bank(recipe, metric, raw, positions, options, step)
+}
+
+/// The bank of a recipe with the learned steps that are there already.
+pub fn bank(
+    recipe: &Recipe,
+    metric: Metric,
+    raw: Embeddings,
+    positions: usize,
+    options: &Options,
+    step: &dyn Fn(usize),
+) -> Learned {
+    let embeddings = metric.embed(recipe, raw);
+    let gaussian = match recipe.distance {
+        Distance::Cosine | Distance::Euclidean => {
+            let bank = embeddings.select(&choose_rows(&embeddings, None, options.bank_rows, options, step));
+            return Learned { metric, bank };
+        }
+        Distance::Mahalanobis => gaussian::gaussian(&embeddings),
+        Distance::MahalanobisPerPosition => gaussian::gaussians(&embeddings, positions),
+    };
+    Learned { metric: Metric { whitening: Some(gaussian.whitening), ..metric }, bank: gaussian.mean }
+}
+
+/// The rows that join the bank, within its bounds, far from those that are in it.
+pub fn choose_rows(
+    rows: &Embeddings,
+    kept: Option<&Embeddings>,
+    count: usize,
+    options: &Options,
+    step: &dyn Fn(usize),
+) -> Vec<usize> {
+    let fitting = (options.bank_bytes / (rows.width() * size_of::<f32>())).max(1);
+    let count = count.min(rows.len()).min(fitting.saturating_sub(kept.map_or(0, Embeddings::len)));
+    if count == 0 { Vec::new() } else { coreset::k_center(rows, kept, count, options.seed, step) }
+}
+
+/// The parts for the calibration and those for the bank, each in ascending order; no calibration below [`SPLIT_FROM`].
+pub fn split(count: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {
+    let mut order: Vec<usize> = (0..count).collect();
+    if count < SPLIT_FROM {
+        return (Vec::new(), order);
+    }
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    let mut bank = order.split_off(count / 3);
+    order.sort_unstable();
+    bank.sort_unstable();
+    (order, bank)
+}

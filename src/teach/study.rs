@@ -1,0 +1,201 @@
+//! Pictures whose taps were computed once, to compare many metrics on them.
+//!
+//! The backbone is most of an inspection, and every candidate metric of one input size shares it. A study keeps the taps
+//! in half precision, a quarter of a megabyte for a picture at 256 px, and runs everything after them by the code that
+//! inspects ([`Comparison`]).
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+use super::lesson::{self, Learned};
+use super::parallel::in_parallel;
+use super::{Options, TeachError};
+use crate::frame::Frame;
+use crate::inspect::Extractor;
+use crate::inspect::backbone::TapOutput;
+use crate::inspect::compare::Comparison;
+use crate::inspect::embedding::{self, Embeddings, dot, squared_distance};
+use crate::inspect::recipe::{Distance, Recipe, ScoreRule};
+use crate::inspect::score::score;
+
+/// Two embeddings whose squared difference is less than this share of their square are taken for the same.
+const SAME: f32 = 4e-4;
+
+/// The taps of some pictures at one input size.
+pub struct Study {
+    taps: Vec<KeptTap>,
+    /// Of each picture: the values of all taps, one after another.
+    pictures: Vec<Vec<f16>>,
+}
+
+/// One of the taps, (channels, height, width).
+struct KeptTap {
+    name: String,
+    channels: usize,
+    height: usize,
+    width: usize,
+}
+
+/// A picture that differs from a good one in some places.
+#[derive(Clone, Copy)]
+pub struct Changed<'a> {
+    pub picture: usize,
+    pub good: usize,
+    /// Those of the good one, by each comparison.
+    pub distances: &'a [Vec<f32>],
+}
+
+/// How a picture's distances become its score.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scoring {
+    pub relative: bool,
+    pub rule: ScoreRule,
+}
+
+impl Study {
+    /// Runs the backbone on pictures 0 … `count` − 1.
+    /// * `extractor` — whose recipe names all taps that are to be compared
+    /// * `step` — told how many pictures are done
+    ///
+    /// # Errors  Those of `load`, and `TeachError::Unusable` if the backbone fails.
+    pub fn take(
+        extractor: &Extractor,
+        count: usize,
+        load: impl Fn(usize) -> Result<Frame, TeachError> + Sync,
+        threads: usize,
+        step: impl Fn(usize) + Sync,
+    ) -> Result<Study, TeachError> {
+        let names = &extractor.recipe().taps;
+        let job = |extractor: &mut Extractor, picture: usize| -> Result<_, TeachError> {
+            let (taps, _) = extractor.taps(&load(picture)?)?;
+            let shapes = taps.iter().zip(names).map(|(tap, name)| {
+                let name = name.clone();
+                KeptTap { name, channels: tap.channels, height: tap.height, width: tap.width }
+            });
+            let values = taps.iter().flat_map(|tap| tap.data().iter().map(|value| f16::from_f32(*value)));
+            Ok((shapes.collect::<Vec<_>>(), values.collect::<Vec<_>>()))
+        };
+        let taken = in_parallel(count, threads, || extractor.fork(), job, step)?;
+        let (mut shapes, pictures): (Vec<_>, Vec<_>) = taken.into_iter().unzip();
+        Ok(Study { taps: shapes.pop().unwrap_or_default(), pictures })
+    }
+
+    pub fn len(&self) -> usize {
+        self.pictures.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pictures.is_empty()
+    }
+
+    /// C, the width of the concatenated taps of a recipe.
+    pub fn channels(&self, recipe: &Recipe) -> usize {
+        self.chosen(recipe).map(|tap| tap.channels).sum()
+    }
+
+    /// The concatenated taps of a picture, as the extractor of `recipe` would give them but for half precision.
+    pub fn raw(&self, picture: usize, recipe: &Recipe) -> Embeddings {
+        let values = &self.pictures[picture];
+        let taps: Vec<TapOutput> = self
+            .chosen(recipe)
+            .map(|tap| {
+                let start = self.offset(&tap.name);
+                let data = values[start..start + tap.size()].to_f32_vec();
+                TapOutput::new(&data, tap.channels, tap.height, tap.width)
+            })
+            .collect();
+        embedding::concatenate(&taps, recipe.pool, recipe.grid(), recipe.granularity)
+    }
+
+    /// At most `rows` concatenated taps of each picture, drawn by `seed`.
+    pub fn sample(&self, pictures: &[usize], rows: usize, recipe: &Recipe, seed: u64) -> Embeddings {
+        use rand::SeedableRng;
+        let mut data = Vec::new();
+        for &picture in pictures {
+            let raw = self.raw(picture, recipe);
+            let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+            rng.set_stream(picture as u64);
+            let mut picked = rand::seq::index::sample(&mut rng, raw.len(), rows.min(raw.len())).into_vec();
+            picked.sort_unstable();
+            data.extend_from_slice(raw.select(&picked).data());
+        }
+        Embeddings::new(self.channels(recipe), data, false)
+    }
+
+    /// What `recipe` learns from some pictures, with at most `rows` embeddings of each.
+    pub fn learn(&self, recipe: &Recipe, pictures: &[usize], rows: usize, options: &Options) -> Learned {
+        let positions = recipe.grid()[0] * recipe.grid()[1];
+        let rows = if recipe.distance.is_gaussian() { positions } else { rows };
+        lesson::learn(recipe, self.sample(pictures, rows, recipe, options.seed), positions, options, &|_| ())
+    }
+
+    /// The distances of each of `pictures` by each of `comparisons`, which must share taps, pooling and granularity.
+    ///
+    /// Returns a list for each picture, in it one for each comparison.
+    pub fn distances(&self, pictures: &[usize], comparisons: &[Comparison], threads: usize) -> Vec<Vec<Vec<f32>>> {
+        let Some(first) = comparisons.first() else { return vec![Vec::new(); pictures.len()] };
+        let job = |(): &mut (), index: usize| -> Result<_, std::convert::Infallible> {
+            let raw = self.raw(pictures[index], first.recipe());
+            Ok(comparisons.iter().map(|comparison| comparison.distances(raw.clone())).collect())
+        };
+        let Ok(distances) = in_parallel(pictures.len(), threads, || (), job, |_| ());
+        distances
+    }
+
+    /// The distances of pictures that differ from a good one in some places only: where the taps are the same, so are
+    /// the distances. Elsewhere as [`Study::distances`].
+    pub fn distances_of_changed(
+        &self,
+        pictures: &[Changed],
+        comparisons: &[Comparison],
+        threads: usize,
+    ) -> Vec<Vec<Vec<f32>>> {
+        let Some(first) = comparisons.first() else { return vec![Vec::new(); pictures.len()] };
+        let whole =
+            comparisons.iter().any(|comparison| comparison.recipe().distance == Distance::MahalanobisPerPosition);
+        let job = |(): &mut (), index: usize| -> Result<_, std::convert::Infallible> {
+            let Changed { picture, good, distances } = pictures[index];
+            let (raw, good) = (self.raw(picture, first.recipe()), self.raw(good, first.recipe()));
+            let differs = |row: &usize| {
+                whole || squared_distance(raw.row(*row), good.row(*row)) > SAME * dot(good.row(*row), good.row(*row))
+            };
+            let rows: Vec<usize> = (0..raw.len()).filter(differs).collect();
+            let changed = raw.select(&rows);
+            let all = comparisons.iter().zip(distances).map(|(comparison, good)| {
+                let mut all = good.clone();
+                if !rows.is_empty() {
+                    let new = comparison.distances(changed.clone());
+                    rows.iter().zip(new).for_each(|(row, distance)| all[*row] = distance);
+                }
+                all
+            });
+            Ok(all.collect())
+        };
+        let Ok(distances) = in_parallel(pictures.len(), threads, || (), job, |_| ());
+        distances
+    }
+
+    fn chosen<'a>(&'a self, recipe: &'a Recipe) -> impl Iterator<Item = &'a KeptTap> {
+        let known = |name: &'a String| self.taps.iter().find(move |tap| tap.name == *name);
+        recipe.taps.iter().map(move |name| known(name).expect("a study holds the taps that its recipes use"))
+    }
+
+    fn offset(&self, name: &str) -> usize {
+        self.taps.iter().take_while(|tap| tap.name != name).map(KeptTap::size).sum()
+    }
+}
+
+impl KeptTap {
+    fn size(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+}
+
+impl Scoring {
+    /// The score of a picture.
+    /// * `distances` — not relative, (P,)
+    pub fn score(self, distances: &[f32]) -> f32 {
+        let score = score(distances, self.rule);
+        if self.relative { score / crate::inspect::compare::median(distances) } else { score }
+    }
+}

@@ -1,0 +1,116 @@
+//! Promise: the metric is chosen from good parts and synthetic defects alone, ships only where it is better than the
+//! plain one, and a head can be learned by every loss; the profile says what was chosen and why.
+
+use rejectd::evaluate::metrics::auroc;
+use rejectd::inspect::Inspector;
+use rejectd::inspect::card::Model;
+use rejectd::inspect::recipe::HeadKind;
+use rejectd::profile::Profile;
+use rejectd::source::simulated::{Belt, BeltSettings};
+use rejectd::teach::learn::LearnOptions;
+use rejectd::teach::losses::Loss;
+use rejectd::teach::{GoodParts, MetricChoice, Options, teach};
+
+mod common;
+use common::{assert_code, render_good, run, text};
+
+fn taught(metric: MetricChoice, seed: u64) -> Profile {
+    let belt = belt();
+    let model = Model::built_in();
+    let mut options = Options { metric, choose_size: false, bank_rows: 300, seed, ..Options::for_model(&model) };
+    options.recipe.input_px = [96, 96];
+    let names = (0..64).map(|part| format!("{part:03}")).collect();
+    let parts = GoodParts::read(names, |part| Ok(belt.good_part(part as u64))).unwrap();
+    teach(&model, &options, &parts, &|_, _, _| ()).unwrap()
+}
+
+fn belt() -> Belt {
+    Belt::new(BeltSettings { seed: 5, width: 128, height: 128, parts: None, defect_fraction: 1.0 })
+}
+
+/// Image AUROC on rendered parts that nobody was taught.
+fn real_auroc(profile: &Profile) -> f64 {
+    let belt = belt();
+    let mut inspector = Inspector::new(&Model::built_in(), profile).unwrap();
+    let mut scores =
+        |frames: Vec<_>| -> Vec<f32> { frames.iter().map(|frame| inspector.inspect(frame).unwrap().score).collect() };
+    let good = scores((1000..1040).map(|part| belt.good_part(part)).collect());
+    let bad = scores((1000..1040).map(|part| belt.part(part).0).collect());
+    auroc(&good, &bad)
+}
+
+#[test]
+fn auto_says_what_it_chose_is_repeatable_and_is_not_worse_than_the_plain_metric() {
+    let plain = taught(MetricChoice::Given, 0);
+    let auto = taught(MetricChoice::Auto, 0);
+    let chosen = auto.about.chosen.as_ref().expect("a choice was made");
+    assert!(chosen.tried >= 100, "{chosen:?}");
+    assert!(chosen.quality >= chosen.plain_quality, "{chosen:?}");
+    assert!(auto.summary().contains("chosen"), "{}", auto.summary());
+    let (plain, found) = (real_auroc(&plain), real_auroc(&auto));
+    println!("plain {plain:.3}, auto {found:.3}: {}", chosen.because);
+    assert!(found >= plain - 0.05, "auto {found}, plain {plain}");
+    let again = taught(MetricChoice::Auto, 0);
+    assert_eq!((&again.about.recipe, &again.bank), (&auto.about.recipe, &auto.bank));
+}
+
+#[test]
+fn a_head_learned_by_name_is_in_the_profile_and_survives_its_file() {
+    for name in ["triplet", "cos-face"] {
+        let mut how = LearnOptions::for_loss(Loss::default_of(name).unwrap());
+        how.set("steps=50,batch=64").unwrap();
+        let profile = taught(MetricChoice::Learned(how), 0);
+        assert_eq!(profile.about.recipe.head, HeadKind::Linear, "{name}");
+        let profile = Profile::from_bytes(&profile.to_bytes(), name).unwrap();
+        assert!(profile.about.chosen.is_some());
+        Inspector::new(&Model::built_in(), &profile).unwrap().verify_probe(&profile).unwrap();
+    }
+}
+
+#[test]
+fn options_of_a_learned_metric_are_read_or_refused_with_what_there_is() {
+    let mut how = LearnOptions::for_loss(Loss::default_of("softmax").unwrap());
+    how.set("shape=mlp, hidden=32,width=16,mixup=0.4,preset=cutpaste").unwrap();
+    assert_eq!(how.train.mixup, Some(0.4));
+    for (wrong, said) in [
+        ("colour=red", "there are shape"),
+        ("steps", "name=value"),
+        ("steps=many", "many"),
+        ("shape=round", "residual"),
+    ] {
+        assert!(how.set(wrong).unwrap_err().contains(said), "{wrong}");
+    }
+}
+
+#[test]
+fn a_metric_that_does_not_exist_is_refused_with_the_names_that_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run("teach --from {} --profile {}/p --metric tripplet", folder.path());
+    assert_code(&output, 2, "a wrong metric");
+    assert!(text(&output).contains("triplet") && text(&output).contains("arc-face"), "{}", text(&output));
+}
+
+#[test]
+fn too_few_good_parts_for_a_batch_are_told_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    render_good(&folder.path().join("good"), 10);
+    let arguments = "teach --from {}/good --profile {}/p --input-px 64 --granularity image --metric softmax";
+    let output = run(arguments, folder.path());
+    assert_code(&output, 65, "too few parts");
+    assert!(text(&output).contains("batch"), "{}", text(&output));
+}
+
+#[test]
+fn synthetic_defects_are_drawn_with_their_masks_and_a_contact_sheet() {
+    let folder = tempfile::tempdir().unwrap();
+    render_good(&folder.path().join("good"), 3);
+    for (preset, files) in [("mixed", 2 * 44 + 1), ("cutpaste", 2 * 3 + 1)] {
+        let output = run(&format!("synth --from {{}}/good --out {{}}/{preset} --preset {preset}"), folder.path());
+        assert_code(&output, 0, preset);
+        assert_eq!(std::fs::read_dir(folder.path().join(preset)).unwrap().count(), files, "{preset}");
+        let sheet = image::open(folder.path().join(preset).join("contact-sheet.png")).unwrap();
+        assert!(sheet.width() > 300 && sheet.height() > 100);
+    }
+    let output = run("synth --from {}/nothing --out {}/none", folder.path());
+    assert_code(&output, 66, "no pictures");
+}
