@@ -14,7 +14,8 @@
 //! One direction: each arrow is one function with a documented shape and unit, and only the two ends touch hardware.
 //! The daemon, the demo and the tests all judge by the same [`inspect::Inspector::inspect`]; what is evaluated is
 //! what ships. `source`, `inspect` and `line` do not know one another; they share [`part`], [`frame`] and [`clock`], and
-//! only [`daemon`] sees the whole chain. [`verbs`] is what the command line does with all of it.
+//! only [`daemon`] sees the whole chain. Teaching takes its figures from [`evaluate::metrics`], formulas that know nothing
+//! of either room. [`verbs`] is what the command line does with all of it.
 //!
 //! A part is guilty until proven good: its trigger arms a reject, and only a valid Accept of its own frame, in time,
 //! disarms it.

@@ -92,6 +92,7 @@ fn the_verb_writes_a_line_for_each_figure_and_a_picture_for_each_table() {
     let args = CompareArgs { compare: true, what: WhatArg::Losses };
     let (json_path, out_path) = (Some(json.as_path()), Some(out.as_path()));
     let given = Given {
+        roi: None,
         data: &data,
         model: None,
         json: json_path,

@@ -41,7 +41,8 @@ impl Comparison {
         channels: usize,
         positions: usize,
     ) -> Result<Comparison, InspectError> {
-        let fits = metric.head.as_ref().is_none_or(|head| head.inputs() == channels);
+        let heads = metric.head.iter().chain(metric.normality.iter().map(|normality| &normality.head));
+        let fits = heads.into_iter().all(|head| head.inputs() == channels);
         if !fits || bank.width() != metric.width(channels) {
             return Err(InspectError::Width { found: metric.width(channels), expected: bank.width() });
         }

@@ -9,7 +9,6 @@ use rand::seq::SliceRandom;
 
 use super::*;
 use crate::inspect::Extractor;
-use crate::profile::Promise;
 
 /// What adding found.
 #[derive(Clone, Debug)]

@@ -24,6 +24,8 @@ use crate::inspect::{Extractor, InspectError};
 const JUDGED: usize = 40;
 /// Into so many folds fewer parts are dealt.
 const FOLDS: usize = 3;
+/// The least common multiple of the folds and of the parts of which one says when a training stops.
+const ALIKE: usize = 12;
 /// So many defects are drawn on each part that any are drawn on.
 const DEFECTS_A_PART: usize = 4;
 /// The embeddings from which the bank of a fold is chosen.
@@ -111,7 +113,10 @@ impl Evidence {
             let Some(defect) = picture.checked_sub(count) else { return good(picture) };
             let (part, kind, severity) = planned[defect];
             let mut rng = stream(options.seed, 8_000_000 + defect as u64);
-            let (frame, other, roi) = (good(part)?, good((part + 1) % count)?, options.recipe.roi_px);
+            // Parts that are so many apart are judged, learned from, or asked when to stop, alike.
+            let other =
+                if part + ALIKE < count && (part < judged) == (part + ALIKE < judged) { part + ALIKE } else { part };
+            let (frame, other, roi) = (good(part)?, good(other)?, options.recipe.roi_px);
             let made = match how.preset {
                 Preset::Mixed => defects::draw(kind, severity, &frame, Some(&other), roi, &mut rng),
                 preset => preset.draw(&frame, Some(&other), roi, &mut rng),
@@ -255,7 +260,9 @@ impl Evidence {
                     lesson::bank(recipe, metric, all, positions, options, &|_| ())
                 }
             };
-            Comparison::new(recipe, learned.metric, learned.bank, channels, positions)
+            // A scoring divides by the median, of all distances of a picture; a comparison may see some of them only.
+            let recipe = Recipe { relative: false, ..recipe.clone() };
+            Comparison::new(&recipe, learned.metric, learned.bank, channels, positions)
         };
         recipes.iter().map(&mut compare).collect()
     }

@@ -12,7 +12,7 @@ use super::defects::Preset;
 use super::evidence::{DrawnDefect, Evidence, Gathering};
 use super::losses::Loss;
 use super::samples::{Rows, number};
-use super::train::{HeadShape, TrainOptions, Trained, train_head};
+use super::train::{HeadShape, TrainError, TrainOptions, Trained, train_head};
 use super::{GoodParts, Options, Progress, Stage, TeachError};
 use crate::inspect::card::Model;
 use crate::inspect::metric::{Head, Metric};
@@ -30,7 +30,11 @@ pub struct LearnOptions {
 /// Evidence is gathered from at most so many parts.
 const MOST_PARTS: usize = 160;
 /// On so many of those that are not judged defects are drawn, to learn from.
-const LESSONS: usize = 80;
+const LESSONS: usize = 60;
+/// The losses that `auto` tries, one of each family: a classifier, one with a margin, and one of triplets.
+const TRIED: [&str; 3] = ["softmax", "cos-face", "triplet"];
+/// With fewer parts `auto` does not try to learn a head.
+const LEAST_PARTS: usize = super::SPLIT_FROM;
 /// Of each so many kinds of defects one is kept from learning.
 const HELD_OUT: u16 = 3;
 /// Of each so many parts one says when to stop.
@@ -100,9 +104,52 @@ pub fn learn(
     let step = |done, total| progress(Stage::Evidence, done, total);
     let gathering = Gathering { most_parts: MOST_PARTS, lessons: LESSONS, preset: how.preset };
     let evidence = Evidence::gather(&extractor, good_parts, parts, gathering, options, step)?;
-    let trained = train_on(&evidence, &options.recipe, how, 0, progress)?;
+    let mut how = how.clone();
+    how.train.seed = options.seed;
+    let trained = train_on(&evidence, &options.recipe, &how, 0, progress)?;
     let (recipe, metric) = learned(&options.recipe, trained);
     super::choose::judged(&evidence, options, recipe, metric)
+}
+
+/// Heads by a few losses on a chosen recipe, each judged beside that recipe without a head; none where there are too few
+/// parts to learn from.
+/// * `options` — with the chosen recipe
+/// * `parts` — numbers among `good_parts` that may be used; those of the calibration are not among them
+///
+/// # Errors  `TeachError`: a part that cannot be loaded or inspected, or a head that cannot be trained.
+pub fn try_heads(
+    model: &Model,
+    options: &Options,
+    good_parts: &GoodParts,
+    parts: &[usize],
+    progress: Progress,
+) -> Result<Vec<(&'static str, Choice)>, TeachError> {
+    if parts.len() < LEAST_PARTS || options.recipe.head != HeadKind::Identity || options.recipe.distance.is_gaussian() {
+        return Ok(Vec::new());
+    }
+    let extractor = Extractor::new(model, &options.recipe).map_err(InspectError::from)?;
+    let step = |done, total| progress(Stage::Evidence, done, total);
+    let gathering = Gathering { most_parts: MOST_PARTS, lessons: LESSONS, preset: Preset::Mixed };
+    let evidence = Evidence::gather(&extractor, good_parts, parts, gathering, options, step)?;
+    let mut heads = Vec::new();
+    for name in TRIED {
+        let mut how = LearnOptions::for_loss(Loss::default_of(name).expect("it is the name of a loss"));
+        how.train.seed = options.seed;
+        match train_on(&evidence, &options.recipe, &how, 0, progress) {
+            Ok(trained) => {
+                let learned_nothing = trained.best_step == 0;
+                let (recipe, metric) = learned(&options.recipe, trained);
+                let mut choice = super::choose::judged(&evidence, options, recipe, metric)?;
+                if learned_nothing {
+                    choice.gain = 0.0;
+                }
+                heads.push((name, choice));
+            }
+            Err(TeachError::Train(TrainError::TooFew { .. } | TrainError::HeldOut { .. })) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(heads)
 }
 
 /// Trains on the parts that a fold does not judge; a quarter of them and a third of the kinds say when to stop.
@@ -117,8 +164,8 @@ pub fn train_on(
     let fold = &evidence.folds()[fold];
     let named = |defects: &'_ [usize]| defects.iter().map(|defect| &evidence.defects()[*defect]).collect::<Vec<_>>();
     let kept_out = |defect: &DrawnDefect| number(defect.kind).is_multiple_of(HELD_OUT);
-    // A preset of one kind has none to hold out.
-    let few_kinds = how.preset.classes().len() < 3;
+    // The presets of the literature have too few kinds to hold one out.
+    let few_kinds = how.preset != Preset::Mixed;
     let raw = Recipe { head: HeadKind::Identity, ..recipe.clone() };
     let seed = how.train.seed;
     // The parts that say when to stop are neither learned from nor judged; nor are their kinds of defects learned from.

@@ -93,6 +93,14 @@ impl Lesson<'_> {
             picked.sort_unstable();
             Ok(embeddings.select(&picked))
         };
+        let [height, width] = self.extractor.grid();
+        if self.options.recipe.distance == Distance::MahalanobisPerPosition && most < height * width {
+            let mib = (parts.len() * height * width * self.extractor.channels() * size_of::<f32>()).div_ceil(1 << 20);
+            return Err(TeachError::Recipe(format!(
+                "Gaussians for each position need all embeddings of every part, {mib} MiB here; allow as much with \
+                 --candidates-mib, or give fewer parts or a smaller --input-px"
+            )));
+        }
         let step = |done| (self.progress)(Stage::Embed, done, parts.len());
         let embeddings = in_parallel(parts.len(), self.options.threads, || self.extractor.fork(), job, step)?;
         // Each part is freed as it is copied, so that both together take little more than one.

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::inspect::card::Model;
 use crate::inspect::recipe::{Distance, Granularity, HeadKind, Recipe, Scaling, ScoreRule};
 use crate::inspect::{InspectError, Inspector};
-use crate::profile::{About, CalibrationScore, FORMAT_VERSION, Profile, Threshold};
+use crate::profile::{About, CalibrationScore, FORMAT_VERSION, Profile, Promise, Threshold};
 
 pub mod add;
 pub mod binomial;
@@ -182,6 +182,8 @@ pub fn teach(model: &Model, options: &Options, parts: &GoodParts, progress: Prog
         let because = "metrics are compared and learned on whole pictures, not on tiles; give '--metric none'";
         return Err(TeachError::Recipe(because.to_owned()));
     }
+    let given = Options { metric: MetricChoice::Given, ..options.clone() };
+    Lesson::new(model, &given, parts, progress)?;
     let (calibration, bank) = lesson::split(count, options.seed);
     let chosen = match &options.metric {
         MetricChoice::Given => None,
@@ -197,7 +199,12 @@ pub fn teach(model: &Model, options: &Options, parts: &GoodParts, progress: Prog
     let (learned, scores, threshold) = if calibration.is_empty() {
         let (raw, rows) = lesson.embed(&bank)?;
         let scores = lesson.fold_scores(&raw, &rows)?;
-        let threshold = calibrate::estimated(&scores, FOLDS)?;
+        let mut threshold = calibrate::estimated(&scores, FOLDS)?;
+        if lesson.metric.is_some() {
+            let because =
+                "the head has learned from the very parts that gave the threshold, which are too few to set some aside";
+            threshold.promise = Promise::Void { because: because.to_owned() };
+        }
         (lesson.learn(raw, &lesson.bank_step()), scores, threshold)
     } else {
         let learned = lesson.learn(lesson.embed(&bank)?.0, &lesson.bank_step());

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::not_written;
 use crate::evaluate::compare::{BANK_ROWS, Compared, Shown, Standing, Table, Tried, What, compare};
 use crate::evaluate::dataset::discover;
+use crate::frame::Roi;
 use crate::inspect::card::Model;
 use crate::observe::colour_table::colour_table;
 use crate::observe::heat_map::save_png;
@@ -22,7 +23,7 @@ const RANGE: [f64; 2] = [0.5, 1.0];
 #[derive(Debug, Args)]
 pub struct CompareArgs {
     /// Compare distances, losses and synthetic defects on the sets instead of evaluating a profile
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["profile", "metric_source", "html"])]
     pub compare: bool,
     /// Which grids to run
     #[arg(long, value_enum, value_name = "GRID", default_value = "all", requires = "compare")]
@@ -53,6 +54,7 @@ pub struct Given<'a> {
     pub out: Option<&'a Path>,
     /// Height and width of the network's input.
     pub input_px: Option<[usize; 2]>,
+    pub roi: Option<Roi>,
     /// So many seeds from this one on.
     pub seeds: u16,
     pub seed: u64,
@@ -65,6 +67,7 @@ pub fn run(args: &CompareArgs, given: &Given) -> anyhow::Result<ExitCode> {
     let model = Model::open(given.model)?;
     let mut options = Options::for_model(&model);
     options.recipe.input_px = given.input_px.unwrap_or(options.recipe.input_px);
+    options.recipe.roi_px = given.roi;
     options.seed = given.seed;
     options.threads = given.threads.unwrap_or(options.threads);
     let roots = given.data.iter().map(|path| discover(path)).collect::<Result<Vec<_>, _>>()?.concat();

@@ -30,6 +30,7 @@ pub fn run(args: &Evaluate) -> anyhow::Result<ExitCode> {
             json: args.json.as_deref(),
             out: args.out.as_deref(),
             input_px: args.learn.recipe.input_px,
+            roi: args.learn.recipe.roi,
             seeds: args.seeds,
             seed: args.learn.seed,
             threads: args.threads.map(usize::from),

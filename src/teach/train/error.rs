@@ -95,6 +95,9 @@ pub fn check_count(labels: &[u32], class: u32, needed: usize, batch: usize) -> R
 fn check_shape(shape: HeadShape, channels: usize) -> Result<(), TrainError> {
     match shape {
         HeadShape::Linear { width } if !(1..=channels).contains(&width) => Err(TrainError::Width { width, channels }),
+        HeadShape::Mlp { width: 0, .. } => {
+            Err(TrainError::Option { option: "width", found: 0.0, expected: "1 or more" })
+        }
         HeadShape::Mlp { hidden: 0, .. } => {
             Err(TrainError::Option { option: "hidden", found: 0.0, expected: "1 or more" })
         }
