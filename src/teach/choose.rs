@@ -81,7 +81,7 @@ pub fn choose(
         let evidence = Evidence::gather(&extractor, good_parts, parts, how, options, step)?;
         let bases = bases(&model.card, &size, plain);
         for (done, base) in bases.iter().enumerate() {
-            tried.extend(try_all(&evidence, &metrics(base), options)?);
+            tried.extend(try_all(&evidence, &metrics(base), &scorings(), options)?);
             progress(Stage::Choose, done + 1, bases.len());
         }
         if input_px == plain.input_px && !tried.iter().any(|tried| tried.recipe == *plain) {
@@ -190,9 +190,13 @@ pub(crate) fn scorings() -> Vec<Scoring> {
     rules.map(|rule| Scoring { relative: false, rule }).to_vec()
 }
 
-pub(crate) fn try_all(evidence: &Evidence, recipes: &[Recipe], options: &Options) -> Result<Vec<Tried>, InspectError> {
-    let scorings = scorings();
-    let scores = evidence.scores(recipes, &scorings, options)?;
+pub(crate) fn try_all(
+    evidence: &Evidence,
+    recipes: &[Recipe],
+    scorings: &[Scoring],
+    options: &Options,
+) -> Result<Vec<Tried>, InspectError> {
+    let scores = evidence.scores(recipes, scorings, options)?;
     let tried = recipes.iter().zip(scores).flat_map(|(recipe, scores)| {
         scorings.iter().zip(scores).map(|(scoring, scores)| {
             let recipe = Recipe { relative: scoring.relative, score: scoring.rule, ..recipe.clone() };

@@ -39,16 +39,20 @@ pub struct Tried {
 pub fn run(bench: &Bench, evidence: &Evidence, seed: u64) -> Result<(Vec<Figure>, Standing), TeachError> {
     let (plain, options) = (&bench.options.recipe, bench.seeded(seed));
     let bases = choose::bases(&bench.model.card, plain, plain);
-    let scorings = choose::scorings();
+    let relative = choose::scorings().into_iter().map(|scoring| Scoring { relative: true, ..scoring });
+    let scorings: Vec<Scoring> = choose::scorings().into_iter().chain(relative).collect();
     let (mut tried, mut aurocs) = (Vec::new(), Vec::new());
     for (done, base) in bases.iter().enumerate() {
         let recipes: Vec<Recipe> = choose::metrics(base).into_iter().chain([mahalanobis(base)]).collect();
-        tried.extend(choose::try_all(evidence, &recipes, &options)?);
+        tried.extend(choose::try_all(evidence, &recipes, &scorings, &options)?);
         let untrained: Vec<_> = recipes.into_iter().map(|recipe| (recipe, None)).collect();
         aurocs.extend(bench.aurocs(&bench.banks(&untrained, seed)?, &scorings).into_iter().flatten());
         (bench.progress)(Stage::Choose, done + 1, bases.len());
     }
-    let known: Vec<_> = tried.iter().filter(|tried| !tried.recipe.distance.is_gaussian()).cloned().collect();
+    let known: Vec<_> = {
+        let in_its_grid = |recipe: &Recipe| !recipe.distance.is_gaussian() && !recipe.relative;
+        tried.iter().filter(|tried| in_its_grid(&tried.recipe)).cloned().collect()
+    };
     let weights = choose::weights(&known);
     let qualities: Vec<f64> = tried.iter().map(|tried| choose::weighted(&tried.auroc, &weights)).collect();
     let choice = choose::decide(known, plain, seed);
