@@ -14,16 +14,16 @@ pub enum Figure {
     PixelAuroc,
     PixelAupr,
     Aupro,
-    /// The share of anomalous parts that some threshold catches while it rejects at most 1 % of the good ones.
-    CaughtAt1Pct,
+    /// The share of anomalous parts that some threshold catches while it rejects no good one.
     CaughtAt0,
-    /// The share of good parts above the threshold that the good parts of the training folder gave.
+    CaughtAt1Pct,
+    CaughtAt5Pct,
+    /// The share of anomalous parts above the threshold that good parts of the training folder alone gave.
+    CaughtAtThreshold,
+    /// The share of good parts above that threshold.
     FalseRejectRate,
     /// The bound on it that teaching stated.
     StatedBound,
-    /// The share of anomalous parts above that threshold.
-    CaughtAtThreshold,
-    CaughtAt5Pct,
 }
 
 impl Figure {
@@ -34,12 +34,12 @@ impl Figure {
         Figure::PixelAuroc,
         Figure::PixelAupr,
         Figure::Aupro,
-        Figure::CaughtAt1Pct,
         Figure::CaughtAt0,
+        Figure::CaughtAt1Pct,
+        Figure::CaughtAt5Pct,
+        Figure::CaughtAtThreshold,
         Figure::FalseRejectRate,
         Figure::StatedBound,
-        Figure::CaughtAtThreshold,
-        Figure::CaughtAt5Pct,
     ];
 
     /// Its name in JSON.
@@ -80,7 +80,7 @@ impl Figure {
 
     /// Whether people read it as a percentage.
     pub fn is_share(self) -> bool {
-        self as usize >= Figure::CaughtAt1Pct as usize
+        self as usize >= Figure::CaughtAt0 as usize
     }
 }
 

@@ -80,9 +80,10 @@ pub fn agrees(promise: &Promise, rejected: usize, good: usize) -> Option<bool> {
 /// What the count on test/good says of the promise: "…: the count agrees".
 pub fn agreement_sentence(promise: &Promise, rejected: usize, good: usize) -> String {
     match agrees(promise, rejected, good) {
-        Some(true) => format!("stated: {promise}; {rejected} of {good} agree with that"),
+        Some(true) => format!("stated: {promise}; {rejected} rejected of {good} agrees with that"),
         Some(false) => {
-            format!("stated: {promise}; {rejected} of {good} do NOT agree with that (one-sided binomial test at 5 %)")
+            let test = "one-sided binomial test at 5 %";
+            format!("stated: {promise}; {rejected} rejected of {good} does NOT agree with that ({test})")
         }
         None => format!("stated: {promise}"),
     }
@@ -157,7 +158,7 @@ mod tests {
         assert_eq!(agrees(&bound(0.05), 2, 20), Some(true));
         assert_eq!(agrees(&bound(0.05), 4, 20), Some(false));
         assert_eq!(agrees(&ESTIMATE, 4, 20), None);
-        assert!(agreement_sentence(&bound(0.05), 4, 20).contains("4 of 20 do NOT agree"));
+        assert!(agreement_sentence(&bound(0.05), 4, 20).contains("4 rejected of 20 does NOT agree"));
     }
 
     #[test]

@@ -180,7 +180,8 @@ pub(super) fn histogram(report: &Report) -> String {
         _ => format!("<p class=\"note\">Not drawn: {} without a score.</p>\n", counted(undrawn, "part")),
     };
     format!(
-        "<div class=\"histogram\"><svg style=\"height:{height}px\" role=\"img\" aria-label=\"Histogram of the anomaly scores of good and anomalous \
+        "<div class=\"histogram\"><svg style=\"height:{height}px\" \
+         role=\"img\" aria-label=\"Histogram of the anomaly scores of good and anomalous \
          parts\">\n{svg}</svg></div>\n{missing}"
     )
 }

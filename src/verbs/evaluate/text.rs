@@ -154,6 +154,8 @@ fn plain(figure: Figure, value: Option<f64>) -> String {
     // The sums in an average precision may end a rounding error below 1.
     match value.map(|value| if value > 1.0 - 1e-9 { 1.0 } else { value }) {
         None => "–".to_owned(),
+        // A bound is rounded to its weaker side, as the promise is.
+        Some(value) if figure == Figure::StatedBound => format!("{:.1} %", (1000.0 * value - 1e-6).ceil() / 10.0),
         Some(value) if figure.is_share() => match 100.0 * value {
             percent if percent < 100.0 => format!("{:.1} %", percent.min(99.9)),
             _ => "100 %".to_owned(),
@@ -177,6 +179,7 @@ mod tests {
         assert_eq!([0.98149, 0.9996, 0.99999, 1.0 - 1e-14].map(auroc), ["0.981", "0.9996", "0.9999", "1.000"]);
         let share = |value| plain(Figure::CaughtAt0, Some(value));
         assert_eq!([0.0, 0.5, 0.99999, 1.0].map(share), ["0.0 %", "50.0 %", "99.9 %", "100 %"]);
+        assert_eq!(plain(Figure::StatedBound, Some(0.04248)), "4.3 %");
         assert_eq!(with_spread(Figure::CaughtAt0, Some(0.5), Some(0.021)), "50.0 ± 2.1 %");
         assert_eq!(with_spread(Figure::Aupro, Some(0.5), None), "0.500");
         assert_eq!(with_spread(Figure::Aupro, None, None), "–");
