@@ -6,7 +6,7 @@
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis, linalg::general_mat_mul};
 
 use super::embedding::Embeddings;
-use super::recipe::{Recipe, Scaling};
+use super::recipe::{HeadKind, Recipe, Scaling};
 
 /// Rows that are projected together.
 const BLOCK: usize = 256;
@@ -52,6 +52,14 @@ pub struct Normality {
 }
 
 impl Head {
+    /// What a recipe calls it.
+    pub fn kind(&self) -> HeadKind {
+        match self {
+            Head::Linear(_) => HeadKind::Linear,
+            Head::Mlp { .. } => HeadKind::Mlp,
+        }
+    }
+
     /// The width of what goes in.
     pub fn inputs(&self) -> usize {
         self.first().mean.len()

@@ -8,17 +8,18 @@
 //! threshold's promise is as good as without it.
 //!
 //! Rejected: scores relative to the picture's median (synthetic defects are always in one place and speak for them, but
-//! they hide what is wrong with the whole picture: on a woven fabric the real AUROC fell from 0.94 to 0.72), gradient descent over everything (it fits the synthetic defects and forgets the rest), the choice by the
-//! false rejects of good parts alone (every distance can be made to hold them), and one size for all (a defect of three
-//! pixels needs the resolution, a board does not have it to give away).
+//! they hide what is wrong with the whole picture: on a woven fabric the real AUROC fell from 0.94 to 0.72), gradient
+//! descent over everything (it fits the synthetic defects and forgets the rest), the choice by the false rejects of good
+//! parts alone (every distance can be made to hold them), and one size for all (a defect of three pixels needs the
+//! resolution, a board does not have it to give away).
 
-use rand::{RngExt, SeedableRng};
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::evidence::{Evidence, Gathering, Scores};
 use super::learn;
 use super::study::Scoring;
-use super::{GoodParts, Options, Progress, Stage, TeachError};
+use super::{GoodParts, Options, Progress, Stage, TeachError, stream};
 use crate::evaluate::metrics::auroc;
 use crate::inspect::card::{Model, ModelCard};
 use crate::inspect::metric::Metric;
@@ -28,7 +29,7 @@ use crate::profile::Chosen;
 use crate::teach::defects::{Preset, Severity};
 
 /// Evidence is gathered from at most so many parts.
-const MOST_PARTS: usize = 160;
+pub(crate) const MOST_PARTS: usize = 160;
 /// The input sides that are tried, where the pictures are as large.
 const SIDES_PX: [usize; 3] = [256, 384, 448];
 /// How many draws tell the chance from the difference.
@@ -114,20 +115,13 @@ fn with_head(choice: Choice, heads: Vec<(&'static str, Choice)>) -> Choice {
 /// Takes the best of what was tried, or the plain recipe where that is not beaten by more than chance.
 /// * `tried` — the plain recipe among them; their quality is found here
 pub(crate) fn decide(mut tried: Vec<Tried>, plain: &Recipe, seed: u64) -> Choice {
-    let weights = weights(&tried);
-    tried.iter_mut().for_each(|tried| tried.quality = weighted(&tried.auroc, &weights));
+    let weights = weigh(&mut tried);
     tried.sort_by(|a, b| b.quality.total_cmp(&a.quality));
     let plain = tried.iter().find(|tried| tried.recipe == *plain).expect("the plain recipe is in the grid").clone();
     let best = &tried[0];
     let gain = sure_gain(&best.scores, &plain.scores, &weights, seed);
     let taken = if gain > 0.0 { best } else { &plain };
-    let chosen = Chosen {
-        tried: tried.len(),
-        quality: taken.quality,
-        plain_quality: plain.quality,
-        faint: taken.auroc[0],
-        because: because(taken, &plain, gain),
-    };
+    let chosen = remembered(taken, &plain, gain, tried.len());
     Choice { recipe: taken.recipe.clone(), metric: None, gain, chosen, tried }
 }
 
@@ -185,9 +179,9 @@ pub(crate) fn metrics(base: &Recipe) -> Vec<Recipe> {
 }
 
 /// The ways from distances to a score; `relative` is for those who ask for it.
-pub(crate) fn scorings() -> Vec<Scoring> {
+pub(crate) fn scorings() -> [Scoring; 3] {
     let rules = [ScoreRule::Max, ScoreRule::TopFraction(0.01), ScoreRule::TopFraction(0.03)];
-    rules.map(|rule| Scoring { relative: false, rule }).to_vec()
+    rules.map(|rule| Scoring { relative: false, rule })
 }
 
 pub(crate) fn try_all(
@@ -219,6 +213,13 @@ pub(crate) fn weights(tried: &[Tried]) -> [f64; 4] {
     });
     let total: f64 = weights.iter().sum();
     if total > 0.0 { weights.map(|weight| weight / total) } else { [0.25; 4] }
+}
+
+/// Finds the quality of all that was tried, by the weights that are returned.
+fn weigh(tried: &mut [Tried]) -> [f64; 4] {
+    let weights = weights(tried);
+    tried.iter_mut().for_each(|tried| tried.quality = weighted(&tried.auroc, &weights));
+    weights
 }
 
 /// The weighted mean, over the severities that there are.
@@ -255,17 +256,24 @@ impl Scores {
 /// # Source  The percentile bootstrap, Efron 1979.
 fn sure_gain(scores: &Scores, others: &Scores, weights: &[f64; 4], seed: u64) -> f64 {
     let gain = |resample: u64| {
-        let rng = || {
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            rng.set_stream(9_000_000 + resample);
-            rng
-        };
+        let rng = || stream(seed, 9_000_000 + resample);
         let quality = |scores: &Scores| weighted(&scores.resampled(&mut rng()).auroc(), weights);
         quality(scores) - quality(others)
     };
     let mut gains: Vec<f64> = (0..RESAMPLES as u64).map(gain).collect();
     gains.sort_by(f64::total_cmp);
     gains[RESAMPLES / 10]
+}
+
+/// What a profile remembers of a choice among `tried` metrics.
+fn remembered(taken: &Tried, plain: &Tried, gain: f64, tried: usize) -> Chosen {
+    Chosen {
+        tried,
+        quality: taken.quality,
+        plain_quality: plain.quality,
+        faint: taken.auroc[0],
+        because: because(taken, plain, gain),
+    }
 }
 
 fn because(taken: &Tried, plain: &Tried, gain: f64) -> String {
@@ -313,16 +321,9 @@ pub fn judged(evidence: &Evidence, options: &Options, recipe: Recipe, metric: Me
         try_one(evidence, &options.recipe, None, options, 0..1)?,
         try_one(evidence, &recipe, Some(&metric), options, 0..1)?,
     ];
-    let weights = weights(&tried);
-    tried.iter_mut().for_each(|tried| tried.quality = weighted(&tried.auroc, &weights));
+    let weights = weigh(&mut tried);
     let (plain, taken) = (&tried[0], &tried[1]);
     let gain = sure_gain(&taken.scores, &plain.scores, &weights, options.seed);
-    let chosen = Chosen {
-        tried: 2,
-        quality: taken.quality,
-        plain_quality: plain.quality,
-        faint: taken.auroc[0],
-        because: because(taken, plain, gain),
-    };
+    let chosen = remembered(taken, plain, gain, tried.len());
     Ok(Choice { recipe, metric: Some(metric), gain, chosen, tried })
 }

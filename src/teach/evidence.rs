@@ -6,18 +6,15 @@
 
 use std::ops::Range;
 
-use rand::SeedableRng;
 use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 
 use super::defects::{self, Kind, Mask, Preset, Severity};
-use super::lesson::{self, Learned};
 use super::study::{Changed, Scoring, Study};
-use super::{GoodParts, Options, TeachError};
+use super::{GoodParts, Options, TeachError, stream};
 use crate::frame::Roi;
 use crate::inspect::compare::Comparison;
 use crate::inspect::metric::Metric;
-use crate::inspect::recipe::{Distance, Recipe};
+use crate::inspect::recipe::Recipe;
 use crate::inspect::{Extractor, InspectError};
 
 /// At most so many parts are judged at once, and with three times as many nobody has to be judged in another fold.
@@ -225,46 +222,11 @@ impl Evidence {
         recipes: &[(Recipe, Option<&Metric>)],
         options: &Options,
     ) -> Result<Vec<Comparison>, InspectError> {
-        let Some((first, _)) = recipes.first() else { return Ok(Vec::new()) };
-        let channels = self.study.channels(first);
-        let positions = first.grid()[0] * first.grid()[1];
-        let rows = (CANDIDATES / fold.bank.len().max(1)).clamp(1, positions);
-        let raw = self.study.sample(&fold.bank, rows, first, options.seed);
-        // One choice of rows for all cosine distances and one for all others: choosing takes longer than judging.
-        let mut chosen: [Option<Vec<usize>>; 2] = [None, None];
-        let mut compare = |(recipe, metric): &(Recipe, Option<&Metric>)| {
-            let fitted = || lesson::fit(recipe, &raw, options.pca_width);
-            let metric = metric.map_or_else(fitted, |metric| metric.clone());
-            let learned = match recipe.distance {
-                Distance::Cosine | Distance::Euclidean => {
-                    let choose = || {
-                        lesson::choose_rows(
-                            &metric.embed(recipe, raw.clone()),
-                            None,
-                            options.bank_rows,
-                            options,
-                            &|_| (),
-                        )
-                    };
-                    let chosen = &mut chosen[usize::from(recipe.distance == Distance::Cosine)];
-                    let rows = match metric.head {
-                        Some(_) => &choose(),
-                        None => &*chosen.get_or_insert_with(choose),
-                    };
-                    let bank = metric.embed(recipe, raw.select(rows));
-                    Learned { metric, bank }
-                }
-                Distance::Mahalanobis => lesson::bank(recipe, metric, raw.clone(), positions, options, &|_| ()),
-                Distance::MahalanobisPerPosition => {
-                    let all = self.study.sample(&fold.bank, positions, recipe, options.seed);
-                    lesson::bank(recipe, metric, all, positions, options, &|_| ())
-                }
-            };
-            // A scoring divides by the median, of all distances of a picture; a comparison may see some of them only.
-            let recipe = Recipe { relative: false, ..recipe.clone() };
-            Comparison::new(&recipe, learned.metric, learned.bank, channels, positions)
-        };
-        recipes.iter().map(&mut compare).collect()
+        let rows = CANDIDATES / fold.bank.len().max(1);
+        // A scoring divides by the median of all distances of a picture; a comparison may see some of them only.
+        let recipes: Vec<_> =
+            recipes.iter().map(|(recipe, metric)| (Recipe { relative: false, ..recipe.clone() }, *metric)).collect();
+        self.study.comparisons(&fold.bank, rows, &recipes, options)
     }
 }
 
@@ -278,12 +240,6 @@ fn deal(count: usize, judged: usize, defects: &[DrawnDefect]) -> Vec<Fold> {
         Fold { bank, good, defects: on(true), lessons: on(false) }
     };
     (0..folds).map(fold).collect()
-}
-
-fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(stream);
-    rng
 }
 
 /// Height and width of the grid of patches, whatever the granularity.

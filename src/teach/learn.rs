@@ -7,7 +7,7 @@
 
 use std::str::FromStr;
 
-use super::choose::Choice;
+use super::choose::{Choice, MOST_PARTS, judged};
 use super::defects::Preset;
 use super::evidence::{DrawnDefect, Evidence, Gathering};
 use super::losses::Loss;
@@ -15,7 +15,7 @@ use super::samples::{Rows, number};
 use super::train::{HeadShape, TrainError, TrainOptions, Trained, train_head};
 use super::{GoodParts, Options, Progress, Stage, TeachError};
 use crate::inspect::card::Model;
-use crate::inspect::metric::{Head, Metric};
+use crate::inspect::metric::Metric;
 use crate::inspect::recipe::{Distance, HeadKind, Recipe, Scaling};
 use crate::inspect::{Extractor, InspectError};
 
@@ -27,10 +27,8 @@ pub struct LearnOptions {
     pub preset: Preset,
 }
 
-/// Evidence is gathered from at most so many parts.
-const MOST_PARTS: usize = 160;
 /// On so many of those that are not judged defects are drawn, to learn from.
-const LESSONS: usize = 60;
+pub(crate) const LESSONS: usize = 60;
 /// The losses that `auto` tries, one of each family: a classifier, one with a margin, and one of triplets.
 const TRIED: [&str; 3] = ["softmax", "cos-face", "triplet"];
 /// With fewer parts `auto` does not try to learn a head.
@@ -100,15 +98,27 @@ pub fn learn(
     parts: &[usize],
     progress: Progress,
 ) -> Result<Choice, TeachError> {
-    let extractor = Extractor::new(model, &options.recipe).map_err(InspectError::from)?;
-    let step = |done, total| progress(Stage::Evidence, done, total);
-    let gathering = Gathering { most_parts: MOST_PARTS, lessons: LESSONS, preset: how.preset };
-    let evidence = Evidence::gather(&extractor, good_parts, parts, gathering, options, step)?;
+    let evidence = gather(model, options, how.preset, good_parts, parts, progress)?;
     let mut how = how.clone();
     how.train.seed = options.seed;
     let trained = train_on(&evidence, &options.recipe, &how, 0, progress)?;
     let (recipe, metric) = learned(&options.recipe, trained);
-    super::choose::judged(&evidence, options, recipe, metric)
+    judged(&evidence, options, recipe, metric)
+}
+
+/// The evidence at the recipe's own size, with parts to learn from.
+fn gather(
+    model: &Model,
+    options: &Options,
+    preset: Preset,
+    good_parts: &GoodParts,
+    parts: &[usize],
+    progress: Progress,
+) -> Result<Evidence, TeachError> {
+    let extractor = Extractor::new(model, &options.recipe).map_err(InspectError::from)?;
+    let step = |done, total| progress(Stage::Evidence, done, total);
+    let how = Gathering { most_parts: MOST_PARTS, lessons: LESSONS, preset };
+    Evidence::gather(&extractor, good_parts, parts, how, options, step)
 }
 
 /// Heads by a few losses on a chosen recipe, each judged beside that recipe without a head; none where there are too few
@@ -127,10 +137,7 @@ pub fn try_heads(
     if parts.len() < LEAST_PARTS || options.recipe.head != HeadKind::Identity || options.recipe.distance.is_gaussian() {
         return Ok(Vec::new());
     }
-    let extractor = Extractor::new(model, &options.recipe).map_err(InspectError::from)?;
-    let step = |done, total| progress(Stage::Evidence, done, total);
-    let gathering = Gathering { most_parts: MOST_PARTS, lessons: LESSONS, preset: Preset::Mixed };
-    let evidence = Evidence::gather(&extractor, good_parts, parts, gathering, options, step)?;
+    let evidence = gather(model, options, Preset::Mixed, good_parts, parts, progress)?;
     let mut heads = Vec::new();
     for name in TRIED {
         let mut how = LearnOptions::for_loss(Loss::default_of(name).expect("it is the name of a loss"));
@@ -139,7 +146,7 @@ pub fn try_heads(
             Ok(trained) => {
                 let learned_nothing = trained.best_step == 0;
                 let (recipe, metric) = learned(&options.recipe, trained);
-                let mut choice = super::choose::judged(&evidence, options, recipe, metric)?;
+                let mut choice = judged(&evidence, options, recipe, metric)?;
                 if learned_nothing {
                     choice.gain = 0.0;
                 }
@@ -185,10 +192,7 @@ pub fn train_on(
 pub fn learned(recipe: &Recipe, trained: Trained) -> (Recipe, Metric) {
     let distance = trained.distance();
     let recipe = Recipe {
-        head: match &trained.head {
-            Head::Linear(_) => HeadKind::Linear,
-            Head::Mlp { .. } => HeadKind::Mlp,
-        },
+        head: trained.head.kind(),
         scaling: Scaling::None,
         distance,
         normalise: distance == Distance::Cosine,

@@ -48,9 +48,7 @@ impl Lesson<'_> {
 
     /// A generator that depends on the seed and on what it is for.
     pub fn rng(&self, stream: u64) -> ChaCha8Rng {
-        let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed);
-        rng.set_stream(stream);
-        rng
+        super::stream(self.options.seed, stream)
     }
 
     pub fn load(&self, part: usize) -> Result<Frame, TeachError> {

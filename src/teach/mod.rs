@@ -6,6 +6,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
 use crate::inspect::card::Model;
 use crate::inspect::recipe::{Distance, Granularity, HeadKind, Recipe, Scaling, ScoreRule};
 use crate::inspect::{InspectError, Inspector};
@@ -298,6 +301,13 @@ fn check(options: &Options, channels: usize) -> Result<(), TeachError> {
         return refuse("neighbours must be at least 1, and 1 for Mahalanobis, which has only the mean");
     }
     Ok(())
+}
+
+/// A generator that depends on the seed and on what it is for.
+pub(crate) fn stream(seed: u64, of: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(of);
+    rng
 }
 
 /// The program and version that writes a profile.

@@ -1,9 +1,9 @@
 //! From drawn defects to rows that a head learns from: which embeddings are good, which show a defect, and of what class.
 
-use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::evidence::{DrawnDefect, Evidence};
+use super::stream;
 use super::train::Samples;
 use crate::inspect::embedding::Embeddings;
 use crate::inspect::recipe::{Granularity, Recipe};
@@ -89,9 +89,7 @@ fn far_from(cover: &[f32], [height, width]: [usize; 2]) -> Vec<usize> {
 }
 
 fn rng(seed: u64, picture: usize) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(10_000_000 + picture as u64);
-    rng
+    stream(seed, 10_000_000 + picture as u64)
 }
 
 #[cfg(test)]

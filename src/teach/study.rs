@@ -9,14 +9,15 @@ use half::slice::HalfFloatSliceExt;
 
 use super::lesson::{self, Learned};
 use super::parallel::in_parallel;
-use super::{Options, TeachError};
+use super::{Options, TeachError, stream};
 use crate::frame::Frame;
-use crate::inspect::Extractor;
 use crate::inspect::backbone::TapOutput;
 use crate::inspect::compare::Comparison;
 use crate::inspect::embedding::{self, Embeddings, dot, squared_distance};
+use crate::inspect::metric::Metric;
 use crate::inspect::recipe::{Distance, Recipe, ScoreRule};
 use crate::inspect::score::score;
+use crate::inspect::{Extractor, InspectError};
 
 /// Two embeddings whose squared difference is less than this share of their square are taken for the same.
 const SAME: f32 = 4e-4;
@@ -110,12 +111,10 @@ impl Study {
 
     /// At most `rows` concatenated taps of each picture, drawn by `seed`.
     pub fn sample(&self, pictures: &[usize], rows: usize, recipe: &Recipe, seed: u64) -> Embeddings {
-        use rand::SeedableRng;
         let mut data = Vec::new();
         for &picture in pictures {
             let raw = self.raw(picture, recipe);
-            let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-            rng.set_stream(picture as u64);
+            let mut rng = stream(seed, picture as u64);
             let mut picked = rand::seq::index::sample(&mut rng, raw.len(), rows.min(raw.len())).into_vec();
             picked.sort_unstable();
             data.extend_from_slice(raw.select(&picked).data());
@@ -123,11 +122,44 @@ impl Study {
         Embeddings::new(self.channels(recipe), data, false)
     }
 
-    /// What `recipe` learns from some pictures, with at most `rows` embeddings of each.
-    pub fn learn(&self, recipe: &Recipe, pictures: &[usize], rows: usize, options: &Options) -> Learned {
-        let positions = recipe.grid()[0] * recipe.grid()[1];
-        let rows = if recipe.distance.is_gaussian() { positions } else { rows };
-        lesson::learn(recipe, self.sample(pictures, rows, recipe, options.seed), positions, options, &|_| ())
+    /// What pictures are compared with by each of `recipes`, which share taps, pooling and granularity.
+    /// * `parts` — the good pictures that the bank is chosen from, with at most `rows` embeddings of each
+    /// * `recipes` — each with the learned steps that are there already, or none to take them from the parts
+    /// * `options` — bounds and seed; its recipe is not used
+    ///
+    /// # Errors  `InspectError`, if a recipe does not fit the taps.
+    pub fn comparisons(
+        &self,
+        parts: &[usize],
+        rows: usize,
+        recipes: &[(Recipe, Option<&Metric>)],
+        options: &Options,
+    ) -> Result<Vec<Comparison>, InspectError> {
+        let Some((first, _)) = recipes.first() else { return Ok(Vec::new()) };
+        let positions = first.grid()[0] * first.grid()[1];
+        let raw = self.sample(parts, rows.clamp(1, positions), first, options.seed);
+        // Without a head one choice of rows serves all cosine distances, and one all others: choosing takes longer than
+        // judging.
+        let mut shared: [Option<Vec<usize>>; 2] = [None, None];
+        let mut compare = |(recipe, metric): &(Recipe, Option<&Metric>)| {
+            let metric = metric.cloned().unwrap_or_else(|| lesson::fit(recipe, &raw, options.pca_width));
+            if recipe.distance.is_gaussian() {
+                let of_each_position = recipe.distance == Distance::MahalanobisPerPosition;
+                let raw =
+                    if of_each_position { self.sample(parts, positions, recipe, options.seed) } else { raw.clone() };
+                let Learned { metric, bank } = lesson::bank(recipe, metric, raw, positions, options, &|_| ());
+                return Comparison::new(recipe, metric, bank, self.channels(recipe), positions);
+            }
+            let embed = || metric.embed(recipe, raw.clone());
+            let choose = || lesson::choose_rows(&embed(), None, options.bank_rows, options, &|_| ());
+            let chosen = match metric.head {
+                Some(_) => choose(),
+                None => shared[usize::from(recipe.distance == Distance::Cosine)].get_or_insert_with(choose).clone(),
+            };
+            let bank = metric.embed(recipe, raw.select(&chosen));
+            Comparison::new(recipe, metric, bank, self.channels(recipe), positions)
+        };
+        recipes.iter().map(&mut compare).collect()
     }
 
     /// The distances of each of `pictures` by each of `comparisons`, which must share taps, pooling and granularity.

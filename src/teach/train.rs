@@ -12,7 +12,6 @@
 //! Both pools have one thread per core; `CANDLE_NUM_THREADS=1` and `RAYON_NUM_THREADS=1` in the environment turn them
 //! off, the program itself cannot. The default batch stays below that size. All else runs on the calling thread.
 
-use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::losses::Loss;
@@ -217,7 +216,5 @@ enum Stream {
 }
 
 fn stream(seed: u64, of: Stream) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(of as u64);
-    rng
+    super::stream(seed, of as u64)
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::inspect::{common_folder, heat_map_path};
-use super::{BAD_DATA, REJECTED, not_written};
+use super::{Tally, not_written};
 use crate::cli;
 use crate::daemon::judge::open_profile;
 use crate::frame::{Frame, Roi};
@@ -73,15 +73,11 @@ pub fn run(args: &cli::Explain) -> anyhow::Result<ExitCode> {
             "verdict", "score", "threshold", "times", "hottest"
         )?;
     }
-    let (mut rejected, mut failed) = (0, 0);
+    let mut tally = Tally::default();
     for path in &paths {
         let file = heat_map_path(&args.out, path, &common).with_extension("explain.png");
         let (row, verdict) = explain(&mut inspector, &profile.bank, path, &file)?;
-        match verdict {
-            Verdict::Accept => {}
-            Verdict::Reject => rejected += 1,
-            Verdict::NoDecision(_) => failed += 1,
-        }
+        tally.count(&verdict);
         if args.json {
             writeln!(out, "{}", serde_json::to_string(&row)?)?;
         } else {
@@ -89,25 +85,13 @@ pub fn run(args: &cli::Explain) -> anyhow::Result<ExitCode> {
         }
     }
     if !args.json {
-        let accepted = paths.len() - rejected - failed;
         let what = match inspector.recipe().granularity {
             Granularity::Patch => "the distances of the patches",
             Granularity::Image => "Grad-CAM of the score",
         };
-        writeln!(
-            out,
-            "{} pictures: {accepted} accepted, {rejected} rejected, {failed} without a decision; {what} in {}",
-            paths.len(),
-            args.out.display()
-        )?;
+        writeln!(out, "{tally}; {what} in {}", args.out.display())?;
     }
-    Ok(ExitCode::from(if failed > 0 {
-        BAD_DATA
-    } else if rejected > 0 {
-        REJECTED
-    } else {
-        0
-    }))
+    Ok(tally.exit_code())
 }
 
 /// Explains the picture at `path` in `file`.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{BAD_DATA, REJECTED, not_written};
+use super::{Tally, not_written};
 use crate::cli;
 use crate::daemon::judge::open_profile;
 use crate::inspect::Inspector;
@@ -47,15 +47,11 @@ pub fn run(args: &cli::Inspect) -> anyhow::Result<ExitCode> {
     if !args.json {
         writeln!(out, "{:<11}  {:>9}  {:>9}  {:>9}  path", "verdict", "score", "threshold", "ms")?;
     }
-    let (mut rejected, mut failed) = (0, 0);
+    let mut tally = Tally::default();
     for path in &paths {
         let heat_map = args.heatmaps.as_ref().map(|folder| heat_map_path(folder, path, &common));
         let (row, verdict) = inspect(&mut inspector, path, heat_map)?;
-        match verdict {
-            Verdict::Accept => {}
-            Verdict::Reject => rejected += 1,
-            Verdict::NoDecision(_) => failed += 1,
-        }
+        tally.count(&verdict);
         if args.json {
             writeln!(out, "{}", serde_json::to_string(&row)?)?;
         } else {
@@ -63,20 +59,9 @@ pub fn run(args: &cli::Inspect) -> anyhow::Result<ExitCode> {
         }
     }
     if !args.json {
-        let accepted = paths.len() - rejected - failed;
-        writeln!(
-            out,
-            "{} pictures: {accepted} accepted, {rejected} rejected, {failed} without a decision",
-            paths.len()
-        )?;
+        writeln!(out, "{tally}")?;
     }
-    Ok(ExitCode::from(if failed > 0 {
-        BAD_DATA
-    } else if rejected > 0 {
-        REJECTED
-    } else {
-        0
-    }))
+    Ok(tally.exit_code())
 }
 
 fn inspect(inspector: &mut Inspector, path: &Path, heat_map: Option<PathBuf>) -> anyhow::Result<(Row, Verdict)> {

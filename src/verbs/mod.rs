@@ -15,6 +15,7 @@ use crate::inspect::InspectError;
 use crate::inspect::backbone::BackboneError;
 use crate::inspect::card::CardError;
 use crate::observe::heat_map::HeatMapError;
+use crate::part::Verdict;
 use crate::profile::ProfileError;
 use crate::source::SourceError;
 use crate::source::decode::ImageError;
@@ -155,6 +156,40 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
 pub struct NotWritten {
     path: std::path::PathBuf,
     source: std::io::Error,
+}
+
+/// The verdicts of some pictures, counted.
+#[derive(Default)]
+struct Tally {
+    accepted: usize,
+    rejected: usize,
+    failed: usize,
+}
+
+impl Tally {
+    fn count(&mut self, verdict: &Verdict) {
+        match verdict {
+            Verdict::Accept => self.accepted += 1,
+            Verdict::Reject => self.rejected += 1,
+            Verdict::NoDecision(_) => self.failed += 1,
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Tally { failed: 1.., .. } => ExitCode::from(BAD_DATA),
+            Tally { rejected: 1.., .. } => ExitCode::from(REJECTED),
+            _ => ExitCode::SUCCESS,
+        }
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let Tally { accepted, rejected, failed } = self;
+        let pictures = accepted + rejected + failed;
+        write!(f, "{pictures} pictures: {accepted} accepted, {rejected} rejected, {failed} without a decision")
+    }
 }
 
 /// For `map_err`: names the path that could not be written.

@@ -8,11 +8,13 @@ use crate::evaluate::metrics::auroc;
 use crate::inspect::card::Model;
 use crate::inspect::compare::Comparison;
 use crate::inspect::metric::Metric;
-use crate::inspect::recipe::{Distance, Recipe};
+use crate::inspect::recipe::Recipe;
 use crate::inspect::{Extractor, InspectError};
 use crate::source::decode::read_frame;
+use crate::teach::choose::MOST_PARTS;
 use crate::teach::defects::Preset;
 use crate::teach::evidence::{Evidence, Gathering};
+use crate::teach::learn::LESSONS;
 use crate::teach::study::{Scoring, Study};
 use crate::teach::{GoodParts, MIN_PARTS, Options, Progress, Stage, TeachError, lesson};
 
@@ -22,9 +24,6 @@ pub const MOST_TRAIN: usize = 300;
 pub const BANK_ROWS: usize = 1000;
 /// The patches that it is chosen from.
 const CANDIDATES: usize = 20_000;
-/// As many parts as teaching gathers evidence from, and as many of them to learn from.
-const EVIDENCE_PARTS: usize = 160;
-const LESSONS: usize = 80;
 
 /// A set, its pictures seen by the backbone.
 pub struct Bench<'a> {
@@ -90,7 +89,7 @@ impl<'a> Bench<'a> {
 
     /// Good parts and synthetic defects on them, of the parts that a teaching by that seed would put into its bank.
     pub fn evidence(&self, preset: Preset, seed: u64) -> Result<Evidence, TeachError> {
-        let how = Gathering { most_parts: EVIDENCE_PARTS, lessons: LESSONS, preset };
+        let how = Gathering { most_parts: MOST_PARTS, lessons: LESSONS, preset };
         let (_, parts) = lesson::split(self.parts.len(), seed);
         let step = |done, total| (self.progress)(Stage::Evidence, done, total);
         Evidence::gather(&self.extractor, &self.parts, &parts, how, &self.seeded(seed), step)
@@ -108,29 +107,8 @@ impl<'a> Bench<'a> {
     /// Banks of patches of the good parts, for recipes that share taps and pooling.
     /// * `metrics` — of each recipe the learned steps that are there already, or none to take them from the parts
     pub fn banks(&self, recipes: &[(Recipe, Option<&Metric>)], seed: u64) -> Result<Vec<Comparison>, InspectError> {
-        let Some((first, _)) = recipes.first() else { return Ok(Vec::new()) };
         let (parts, options) = (self.good_parts(), Options { bank_rows: BANK_ROWS, ..self.seeded(seed) });
-        let positions = first.grid()[0] * first.grid()[1];
-        let rows = (CANDIDATES / parts.len()).clamp(1, positions);
-        let raw = self.study.sample(&parts, rows, first, seed);
-        // Without a head one choice of rows serves all cosine distances, and one all others.
-        let mut shared: [Option<Vec<usize>>; 2] = [None, None];
-        let mut bank = |(recipe, metric): &(Recipe, Option<&Metric>)| {
-            let metric = metric.cloned().unwrap_or_else(|| lesson::fit(recipe, &raw, options.pca_width));
-            if recipe.distance.is_gaussian() {
-                let learned = lesson::bank(recipe, metric, raw.clone(), positions, &options, &|_| ());
-                return Comparison::new(recipe, learned.metric, learned.bank, raw.width(), positions);
-            }
-            let embed = || metric.embed(recipe, raw.clone());
-            let choose = || lesson::choose_rows(&embed(), None, options.bank_rows, &options, &|_| ());
-            let rows = match metric.head {
-                Some(_) => choose(),
-                None => shared[usize::from(recipe.distance == Distance::Cosine)].get_or_insert_with(choose).clone(),
-            };
-            let bank = metric.embed(recipe, raw.select(&rows));
-            Comparison::new(recipe, metric, bank, raw.width(), positions)
-        };
-        recipes.iter().map(&mut bank).collect()
+        self.study.comparisons(&parts, CANDIDATES / parts.len(), recipes, &options)
     }
 
     /// The AUROC of each comparison by each scoring, a list for each comparison.

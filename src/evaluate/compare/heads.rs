@@ -53,11 +53,7 @@ pub fn shape_name(shape: HeadShape) -> String {
 
 /// The recipe with a head and another distance.
 pub fn with_head(recipe: &Recipe, head: Option<&Head>, distance: Distance) -> Recipe {
-    let head = match head {
-        None => HeadKind::Identity,
-        Some(Head::Linear(_)) => HeadKind::Linear,
-        Some(Head::Mlp { .. }) => HeadKind::Mlp,
-    };
+    let head = head.map_or(HeadKind::Identity, Head::kind);
     Recipe { head, distance, normalise: distance == Distance::Cosine, ..recipe.clone() }
 }
 

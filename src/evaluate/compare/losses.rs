@@ -6,20 +6,15 @@ use super::heads::{self, LINEAR, losses, shape_name};
 use super::{Figure, Place, What};
 use crate::inspect::InspectError;
 use crate::inspect::compare::Comparison;
-use crate::inspect::recipe::{Distance, ScoreRule};
+use crate::inspect::recipe::Distance;
+use crate::teach::choose::scorings;
 use crate::teach::evidence::Evidence;
 use crate::teach::learn::LearnOptions;
-use crate::teach::study::Scoring;
 use crate::teach::train::{HeadShape, Trained};
 use crate::teach::{Stage, TeachError};
 
 const PROTOTYPE: &str = "prototype";
 const NEAREST: [(&str, Distance); 2] = [("cosine", Distance::Cosine), ("Euclidean", Distance::Euclidean)];
-
-fn scorings() -> [Scoring; 3] {
-    [ScoreRule::Max, ScoreRule::TopFraction(0.01), ScoreRule::TopFraction(0.03)]
-        .map(|rule| Scoring { relative: false, rule })
-}
 
 /// The grid by one seed.
 pub fn run(bench: &Bench, evidence: &Evidence, seed: u64) -> Result<Vec<Figure>, TeachError> {

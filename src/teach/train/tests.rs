@@ -1,6 +1,7 @@
 //! The promises of the training, on seeded toy sets.
 
 use rand::RngExt;
+use rand::SeedableRng;
 use rand_distr::StandardNormal;
 
 use super::*;
