@@ -20,11 +20,11 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
    0  done, and every inspected part is good
-   1  inspect, explain: a part was rejected
+   1  inspect, explain, trigger: a part was rejected; gpio selftest: the loop does not work
    2  the command line is wrong
   65  a picture, profile or set of parts cannot be used
   66  an input is not there
-  69  the camera or source cannot be used
+  69  the camera, source, GPIO chip or daemon cannot be used
   70  a bug
   73  the result cannot be written
   78  the configuration or the model card is wrong";
@@ -47,6 +47,11 @@ pub enum Verb {
     Run(Configured),
     /// Open everything that a configuration names, inspect nothing, and say what is wrong
     Check(Configured),
+    /// Tell the running daemon that a part is in front of the camera, and wait for its verdict
+    Trigger(Trigger),
+    /// Find the GPIO lines, see them move, and try the wiring
+    #[command(subcommand)]
+    Gpio(GpioVerb),
     /// Look at a profile and its generations
     #[command(subcommand)]
     Profile(ProfileVerb),
@@ -328,6 +333,84 @@ pub struct Configured {
     pub config: PathBuf,
 }
 
+#[derive(Debug, Args)]
+pub struct Trigger {
+    /// The daemon's configuration, which names its control socket
+    #[arg(long, value_name = "FILE", default_value = "/etc/rejectd/rejectd.toml")]
+    pub config: PathBuf,
+    /// The daemon's control socket, instead of the configured one
+    #[arg(long, value_name = "SOCKET")]
+    pub socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum GpioVerb {
+    /// The GPIO chips and their lines: number, name, direction, and who uses them
+    List {
+        /// Only this chip: its name, path or label
+        #[arg(long)]
+        chip: Option<String>,
+    },
+    /// Drive a line for a moment, then let go of it
+    Set(GpioSet),
+    /// Print the edges of lines with the kernel's time of them
+    Watch(GpioWatch),
+    /// Turn an output that is wired to an input, and see whether each turn arrives, and how soon
+    Selftest(GpioLoopback),
+    /// Drive all outputs of a configuration inactive and let go of them, as the service does after a crash
+    Release(Configured),
+}
+
+#[derive(Debug, Args)]
+pub struct GpioSet {
+    /// Number or name of the line
+    pub line: String,
+    /// Name, path or label of its chip
+    #[arg(long)]
+    pub chip: Option<String>,
+    /// Drive it low instead of high
+    #[arg(long)]
+    pub low: bool,
+    /// For how long, in milliseconds
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub ms: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct GpioWatch {
+    /// Numbers or names of lines of one chip
+    #[arg(required = true)]
+    pub lines: Vec<String>,
+    /// Name, path or label of their chip
+    #[arg(long)]
+    pub chip: Option<String>,
+    /// Changes shorter than this are no edges, in microseconds
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
+    pub debounce_us: u64,
+    /// End after so many edges
+    #[arg(long)]
+    pub edges: Option<u64>,
+    /// End when no edge came for so long, in milliseconds
+    #[arg(long)]
+    pub silence_ms: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct GpioLoopback {
+    /// Number or name of the output line
+    #[arg(long)]
+    pub output: String,
+    /// Number or name of the input line that it is wired to
+    #[arg(long)]
+    pub input: String,
+    /// Name, path or label of their chip
+    #[arg(long)]
+    pub chip: Option<String>,
+    /// How often the output is turned
+    #[arg(long, default_value_t = 20, value_parser = parse_turns)]
+    pub turns: usize,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum ProfileVerb {
     /// What a profile holds
@@ -343,6 +426,10 @@ pub enum ProfileVerb {
     List { file: PathBuf },
     /// Go back to the generation before, as a new generation
     Undo { file: PathBuf },
+}
+
+fn parse_turns(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|turns| (1..=100_000).contains(turns)).ok_or("expected an integer from 1 to 100000".into())
 }
 
 fn parse_metric(text: &str) -> Result<MetricArg, String> {

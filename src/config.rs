@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::frame::{MAX_PIXELS, MIN_SIDE_PX, Roi};
-use crate::line::schedule::Mode;
+use crate::line::schedule::Ejection;
+use crate::line::wiring::Wiring;
 use crate::source::decode::PixelFormat;
 
 use rule::{MAX_SIDE_PX, boolean, control, device, fingerprint, integer, number, one_of, path, roi};
@@ -23,6 +24,7 @@ use written::{Config, Syntax};
 
 pub use written::{Known, Mistake};
 
+mod line;
 mod rule;
 #[cfg(test)]
 mod tests;
@@ -44,6 +46,8 @@ pub struct Settings {
     pub threshold: Option<ManualThreshold>,
     pub on_fault: OnFault,
     pub line: LineSettings,
+    /// Where the daemon takes commands; where systemd gives a folder for it if absent.
+    pub control_socket: Option<PathBuf>,
     pub log: LogSettings,
 }
 
@@ -80,13 +84,16 @@ pub struct V4l2Settings {
     pub controls: Vec<(String, i64)>,
 }
 
-/// What makes a frame a part.
+/// What makes a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TriggerSettings {
     /// Each picture of the source is a part and none is lost; at least `interval` apart.
     EveryFrame { interval: Duration },
     /// The newest frame each `interval`, which is never zero; late ones are skipped and counted.
     FreeRunning { interval: Duration },
+    /// An edge on a GPIO line, or a command on the control socket. The part is judged by the first frame captured at or
+    /// after its trigger + `capture_delay`, if that frame comes no later than `frame_within` after.
+    External { capture_delay: Duration, frame_within: Duration },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -114,19 +121,14 @@ pub enum OnFault {
     Stop,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LineSettings {
-    pub backend: LineBackend,
-    pub mode: Mode,
-    /// From the trigger to the ejector; above zero.
-    pub delay: Duration,
-    /// Above zero.
-    pub pulse: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LineBackend {
-    DryRun,
+    pub wiring: Wiring,
+    pub ejection: Ejection,
+    /// Half of the heartbeat's period.
+    pub heartbeat: Duration,
+    /// How long a rejected part may take from the ejector to the bin, where a sensor is there.
+    pub confirm_within: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,10 +204,11 @@ fn settings(config: &mut Config, folder: &Path) -> Option<Settings> {
     let (kind, roi) = source_kind(config);
     let source = source(config, kind, folder);
     check_roi(config, "source", roi, source.as_ref());
-    let trigger = trigger(config, kind);
+    let (trigger, lines) = line::trigger(config, kind, source.as_ref());
     let presence = presence(config, trigger, roi, source.as_ref(), folder);
     let (threshold, on_fault) = verdict(config);
-    let (line, log) = (line(config), log(config));
+    let line = line::line(config, trigger, presence.is_some(), lines);
+    let (control_socket, log) = (control_socket(config, folder), log(config));
     Some(Settings {
         model_card,
         profile: profile?,
@@ -216,6 +219,7 @@ fn settings(config: &mut Config, folder: &Path) -> Option<Settings> {
         threshold,
         on_fault,
         line,
+        control_socket,
         log,
     })
 }
@@ -294,29 +298,6 @@ fn v4l2(config: &mut Config) -> V4l2Settings {
     settings
 }
 
-fn trigger(config: &mut Config, source: Option<SourceKind>) -> TriggerSettings {
-    let mut section = config.section("trigger");
-    let kinds = &[("every_frame", false), ("free_running", true)];
-    let free_running =
-        section.optional("kind", one_of(kinds), "\"free_running\" for v4l2, \"every_frame\" for folder and simulated");
-    let interval = section.optional("interval_ms", milliseconds(0..=3_600_000), "0, or 200 for free_running");
-    if free_running.unwrap_or(source == Some(SourceKind::V4l2)) {
-        if interval == Some(Duration::ZERO) {
-            let about = &[("trigger", "interval_ms"), ("trigger", "kind"), ("source", "kind")];
-            let sentence = "[trigger] interval_ms is 0, but the trigger is free-running; expected at least 1";
-            config.contradiction(about, sentence);
-        }
-        TriggerSettings::FreeRunning { interval: interval.unwrap_or(Duration::from_millis(200)) }
-    } else {
-        if source == Some(SourceKind::V4l2) {
-            let sentence = "[trigger] kind is \"every_frame\", but a camera streams on while a part is inspected and \
-                            frames would be lost; expected \"free_running\"";
-            config.contradiction(&[("trigger", "kind"), ("source", "kind")], sentence);
-        }
-        TriggerSettings::EveryFrame { interval: interval.unwrap_or(Duration::ZERO) }
-    }
-}
-
 fn presence(
     config: &mut Config,
     trigger: TriggerSettings,
@@ -333,11 +314,14 @@ fn presence(
     let empty_belt = path("a picture of the empty belt", folder);
     let background = section.optional("background", empty_belt, "the first frame after the start");
     check_roi(config, "presence", own_roi, source);
-    if enabled && matches!(trigger, TriggerSettings::EveryFrame { .. }) {
+    if enabled && !matches!(trigger, TriggerSettings::FreeRunning { .. }) {
+        let why = match trigger {
+            TriggerSettings::EveryFrame { .. } => "with the trigger every_frame each picture is a part",
+            _ => "the trigger says when there is a part",
+        };
         config.contradiction(
             &[("presence", "enabled"), ("trigger", "kind"), ("source", "kind")],
-            "[presence] enabled is true, but with the trigger every_frame each picture is a part; switch it off, or \
-             set [trigger] kind = \"free_running\"",
+            format!("[presence] enabled is true, but {why}; switch it off, or set [trigger] kind = \"free_running\""),
         );
     }
     enabled.then_some(PresenceSettings { roi: own_roi.or(source_roi), min_change, background })
@@ -373,14 +357,13 @@ fn verdict(config: &mut Config) -> (Option<ManualThreshold>, OnFault) {
     (manual.map(|(value, fingerprint)| ManualThreshold { value: value as f32, fingerprint }), on_fault)
 }
 
-fn line(config: &mut Config) -> LineSettings {
-    let mut section = config.section("line");
-    LineSettings {
-        backend: section.with_default("backend", one_of(&[("dry_run", LineBackend::DryRun)]), "\"dry_run\""),
-        mode: section.with_default("mode", one_of(&[("eject", Mode::Eject), ("pass", Mode::Pass)]), "\"eject\""),
-        delay: section.with_default("delay_ms", milliseconds(1..=600_000), "500"),
-        pulse: section.with_default("pulse_ms", milliseconds(1..=10_000), "50"),
-    }
+fn control_socket(config: &mut Config, folder: &Path) -> Option<PathBuf> {
+    let rule = path("a socket to make", folder);
+    config.section("control").optional(
+        "socket",
+        rule,
+        "rejectd.sock in the RUNTIME_DIRECTORY that systemd gives, else none",
+    )
 }
 
 fn log(config: &mut Config) -> LogSettings {

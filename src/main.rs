@@ -32,6 +32,8 @@ fn run(verb: Verb) -> ExitCode {
         Verb::Synth(args) => verbs::synth::run(&args),
         Verb::Run(args) => verbs::run(&args),
         Verb::Check(args) => verbs::check::run(&args),
+        Verb::Trigger(args) => verbs::trigger::run(&args),
+        Verb::Gpio(verb) => verbs::gpio::run(&verb),
         Verb::Profile(verb) => verbs::profile::run(&verb),
     };
     result.unwrap_or_else(|error| {

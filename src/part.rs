@@ -60,6 +60,8 @@ pub enum NoDecision {
     NoProfile(String),
     #[error("the inspection failed: {0}")]
     InspectionFailed(String),
+    #[error("the part was missed: {0}")]
+    Missed(String),
     #[error("the verdict came {} ms after the part was due", .by.as_millis())]
     Late { by: Duration },
 }

@@ -125,8 +125,12 @@ fn a_missing_camera_and_a_wrong_configuration_have_codes_of_their_own() {
     let camera = "[profile]\nfile = \"product.profile\"\n[source]\nkind = \"v4l2\"\n[source.v4l2]\ndevice = \"/dev/video-none\"\n";
     configuration(camera);
     refuses("check --config {}/rejectd.toml", path, 69, "/dev/video-none");
-    refuses("run --config {}/rejectd.toml", path, 69, "/dev/video-none");
     refuses("teach --camera --config {}/rejectd.toml --profile {}/q", path, 69, "/dev/video-none");
+    configuration(
+        "[profile]\nfile = \"product.profile\"\n[source]\nkind = \"simulated\"\n[trigger]\nkind = \"software\"\n\
+         [line]\ndelay_ms = 1\n",
+    );
+    refuses("check --config {}/rejectd.toml", path, 78, "delay_ms is 1, but an inspection takes");
     configuration("[profile]\nfiel = \"p\"\n[source]\nkind = \"folder\"\n[line]\npulse = 5\n");
     for verb in ["check", "run"] {
         let output = run(&format!("{verb} --config {{}}/rejectd.toml"), path);

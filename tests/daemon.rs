@@ -1,87 +1,11 @@
 //! Promise: the daemon gives every part exactly one outcome, takes over a reload from one part to the next, survives a
 //! lost profile, and stays small.
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
-
 use rejectd::profile::generations;
 
 mod common;
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The daemon with its log, line by line.
-struct Daemon {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Daemon {
-    fn start(config: &Path) -> Daemon {
-        let mut child = common::rejectd()
-            .args(["run", "--config", config.to_str().unwrap()])
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let stderr = child.stderr.take().expect("it is piped");
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
-        });
-        Daemon { child, lines }
-    }
-
-    /// The next line, or none at the end of the log.
-    fn line(&self) -> Option<String> {
-        match self.lines.recv_timeout(PATIENCE) {
-            Ok(line) => Some(line),
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => None,
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("the daemon is silent"),
-        }
-    }
-
-    /// All lines up to one that holds `text`, that one included.
-    fn until(&self, text: &str) -> Vec<String> {
-        let mut seen = Vec::new();
-        while seen.last().is_none_or(|line: &String| !line.contains(text)) {
-            seen.push(self.line().unwrap_or_else(|| panic!("the log ended before '{text}':\n{}", seen.join("\n"))));
-        }
-        seen
-    }
-
-    fn signal(&self, signal: &str) {
-        let status = std::process::Command::new("kill").args([signal, &self.child.id().to_string()]).status();
-        assert!(status.unwrap().success());
-    }
-
-    /// Waits for the end and returns the exit code.
-    fn end(mut self) -> Option<i32> {
-        while self.line().is_some() {}
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Writes `folder/rejectd.toml` for a simulated belt, as an editor or a deployment would: at once.
-fn configure(folder: &Path, parts: &str, more: &str) -> std::path::PathBuf {
-    let path = folder.join("rejectd.toml");
-    let text = format!(
-        "[profile]\nfile = \"product.profile\"\n[source]\nkind = \"simulated\"\n[source.simulated]\n{parts}\n\
-         width_px = 128\nheight_px = 128\n{more}\n"
-    );
-    std::fs::write(folder.join("new.toml"), text).unwrap();
-    std::fs::rename(folder.join("new.toml"), &path).unwrap();
-    path
-}
+use common::daemon::{Daemon, configure};
 
 /// The part of a line such as `… part 17 accept: score 0.1 <= threshold 0.2, 3 ms`, with its threshold if it has one.
 fn part(line: &str) -> Option<(u64, Option<f64>)> {
@@ -100,30 +24,34 @@ fn a_thousand_parts_with_twenty_reloads_have_a_thousand_outcomes_and_each_reload
     let config = configure(folder.path(), "parts = 1000", &threshold(1));
     let daemon = Daemon::start(&config);
     let mut seen: Vec<(u64, f64)> = Vec::new();
+    // The first part of each reload, as the daemon says it: the observer may lag behind, but numbers do not.
+    let mut firsts = vec![1];
     let mut reloads = 1;
-    let mut reloaded_at = None;
     while let Some(line) = daemon.line() {
-        if line.contains("reloaded: from the next part on") {
-            reloaded_at = Some(seen.len());
+        if let Some(first) = first_after_reload(&line) {
+            firsts.push(first);
         }
         let Some((number, Some(threshold_of_part))) = part(&line) else { continue };
         seen.push((number, threshold_of_part));
-        if let Some(at) = reloaded_at {
-            // One part may have been under inspection when the reload came.
-            assert!(seen.len() <= at + 1 || threshold_of_part == f64::from(reloads), "part {number}: {line}");
-        }
-        if seen.len().is_multiple_of(45) && reloads <= 20 && (reloads == 1 || reloaded_at.is_some()) {
+        if seen.len().is_multiple_of(45) && reloads <= 20 && firsts.len() == reloads {
             reloads += 1;
-            reloaded_at = None;
-            configure(folder.path(), "parts = 1000", &threshold(reloads));
+            configure(folder.path(), "parts = 1000", &threshold(reloads as u32));
             daemon.signal("-HUP");
         }
     }
     assert_eq!(daemon.end(), Some(0));
     let numbers: Vec<u64> = seen.iter().map(|(number, _)| *number).collect();
     assert_eq!(numbers, (1..=1000).collect::<Vec<_>>());
-    assert!(seen.windows(2).all(|pair| pair[0].1 <= pair[1].1), "a threshold came back");
-    assert_eq!(seen.last().unwrap().1, 21.0, "20 reloads");
+    for (number, threshold) in &seen {
+        let reloaded = firsts.iter().filter(|first| *first <= number).count();
+        assert_eq!(*threshold, reloaded as f64, "part {number}, reloads from the parts {firsts:?}");
+    }
+    assert_eq!(firsts.len(), 21, "20 reloads");
+}
+
+/// The number in `… part 17 is the first after the reload`.
+fn first_after_reload(line: &str) -> Option<u64> {
+    line.strip_suffix(" is the first after the reload")?.rsplit(' ').next()?.parse().ok()
 }
 
 #[test]

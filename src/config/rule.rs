@@ -7,6 +7,7 @@ use toml::de::DeValue;
 
 use super::written::distance;
 use crate::frame::{MIN_SIDE_PX, Roi};
+use crate::line::wiring::LineName;
 
 /// The largest side of a picture that can be configured, in pixels.
 pub(super) const MAX_SIDE_PX: i64 = 16_384;
@@ -118,6 +119,28 @@ pub(super) fn path(what: &str, folder: &Path) -> Rule<PathBuf> {
     Rule::new(format!("the path of {what}"), &["string"], move |value| match value.as_str() {
         Some("") | None => Err("it must not be empty".to_owned()),
         Some(text) => Ok(folder.join(text)),
+    })
+}
+
+/// Text that is not empty; `what` says what it is.
+pub(super) fn text(what: &str) -> Rule<String> {
+    Rule::new(what, &["string"], |value| match value.as_str() {
+        Some("") | None => Err("it must not be empty".to_owned()),
+        Some(text) => Ok(text.to_owned()),
+    })
+}
+
+/// A GPIO line.
+pub(super) fn line_name() -> Rule<LineName> {
+    Rule::new("the number of a GPIO line from 0 to 1023, or its name in quotes", &["integer", "string"], |value| {
+        match value.as_str() {
+            Some("") => Err("it must not be empty".to_owned()),
+            Some(name) => Ok(LineName::Name(name.to_owned())),
+            None => {
+                let number = as_i64(value).filter(|number| (0..=1023).contains(number));
+                number.map(|number| LineName::Number(number as u32)).ok_or_else(String::new)
+            }
+        }
     })
 }
 

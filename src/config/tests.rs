@@ -4,6 +4,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::line::schedule::{Delay, Mode};
+use crate::line::wiring::{Backend, Bias, Drive, InputLine, LineName, OutputLine};
+use crate::line::{Role, Sensor};
 
 const SHIPPED: &str = include_str!("../../config/rejectd.toml");
 const NAME: &str = "rejectd.toml";
@@ -59,7 +62,7 @@ fn the_shipped_file_is_valid_and_says_nothing_but_the_defaults() {
     let bare = "[profile]\nfile = \"/var/lib/rejectd/product.profile\"\n[source]\nkind = \"v4l2\"";
     assert_eq!(settings, parse(bare, NAME).unwrap());
     assert_eq!(settings.trigger, TriggerSettings::FreeRunning { interval: Duration::from_millis(200) });
-    assert_eq!(settings.line.delay, Duration::from_millis(500));
+    assert_eq!(settings.line.ejection.delay, Delay::Time(Duration::from_millis(500)));
     assert_eq!((settings.presence, settings.threshold, settings.roi), (None, None, None));
     parse(&all_active(), NAME).unwrap();
 }
@@ -129,10 +132,32 @@ fn every_key_arrives_in_the_settings() {
         threshold = 0.5
         threshold_for = "0123456789ABCDEF"
         on_fault = "stop"
+        [trigger.encoder]
+        line = "PQ.06"
+        edge = "falling"
+        bias = "pull_up"
+        debounce_us = 20
         [line]
+        backend = "gpiochip"
+        chip = "tegra234-gpio"
         mode = "pass"
-        delay_ms = 700
+        delay_counts = 700
         pulse_ms = 80
+        min_gap_ms = 15
+        [line.reject]
+        line = "PQ.05"
+        active = "low"
+        bias = "pull_up"
+        drive = "open_drain"
+        [line.heartbeat]
+        line = 9
+        frequency_hz = 5
+        [inputs.confirm]
+        line = 10
+        active = "low"
+        within_ms = 300
+        [control]
+        socket = "/run/r.sock"
         [log]
         level = "debug"
         target = "stderr"
@@ -156,11 +181,57 @@ fn every_key_arrives_in_the_settings() {
         threshold: Some(ManualThreshold { value: 0.5, fingerprint: "0123456789abcdef".into() }),
         on_fault: OnFault::Stop,
         line: LineSettings {
-            backend: LineBackend::DryRun,
-            mode: Mode::Pass,
-            delay: Duration::from_millis(700),
-            pulse: Duration::from_millis(80),
+            wiring: Wiring {
+                backend: Backend::GpioChip,
+                chip: Some("tegra234-gpio".into()),
+                outputs: [
+                    (
+                        Role::Reject,
+                        OutputLine {
+                            line: LineName::Name("PQ.05".into()),
+                            active_low: true,
+                            bias: Some(Bias::PullUp),
+                            drive: Drive::OpenDrain,
+                        },
+                    ),
+                    (
+                        Role::Heartbeat,
+                        OutputLine { line: LineName::Number(9), active_low: false, bias: None, drive: Drive::PushPull },
+                    ),
+                ]
+                .into(),
+                inputs: [
+                    (
+                        Sensor::Encoder,
+                        InputLine {
+                            line: LineName::Name("PQ.06".into()),
+                            active_low: true,
+                            bias: Some(Bias::PullUp),
+                            debounce: Duration::from_micros(20),
+                        },
+                    ),
+                    (
+                        Sensor::Confirm,
+                        InputLine {
+                            line: LineName::Number(10),
+                            active_low: true,
+                            bias: None,
+                            debounce: Duration::from_millis(10),
+                        },
+                    ),
+                ]
+                .into(),
+            },
+            ejection: Ejection {
+                mode: Mode::Pass,
+                delay: Delay::Counts(700),
+                pulse: Duration::from_millis(80),
+                min_gap: Duration::from_millis(15),
+            },
+            heartbeat: Duration::from_millis(100),
+            confirm_within: Duration::from_millis(300),
         },
+        control_socket: Some("/run/r.sock".into()),
         log: LogSettings { level: log::LevelFilter::Debug, target: LogTarget::Stderr },
     };
     assert_eq!(parse(text, "etc/rejectd.toml").unwrap(), expected);
@@ -199,7 +270,8 @@ wibble = 1
         "rejectd.toml:10:3: [line] has no key puls_ms; did you mean pulse_ms?",
         "rejectd.toml:11:12: [line] delay_ms is 0; expected an integer from 1 to 600000, in milliseconds",
         "rejectd.toml:12:8: [line] mode is \"accept\"; expected one of \"eject\", \"pass\"",
-        "rejectd.toml:13:1: [line] has no key wibble; expected one of backend, mode, delay_ms, pulse_ms",
+        "rejectd.toml:13:1: [line] has no key wibble; expected one of backend, chip, mode, delay_ms, delay_counts, \
+         pulse_ms, min_gap_ms",
     ];
     assert_eq!(found, expected);
 }
@@ -384,7 +456,7 @@ fn every_key_with_one_slip_gets_the_right_suggestion() {
 fn every_section_with_one_slip_gets_the_right_suggestion() {
     let mut headers: HashSet<&str> = known_keys().iter().map(|known| known.key.0).collect();
     headers.insert("source.v4l2.controls");
-    assert_eq!(headers.len(), 12);
+    assert_eq!(headers.len(), 23);
     for header in headers {
         let (outer, name) = header.rsplit_once('.').map_or((String::new(), header), |(o, n)| (format!("{o}."), n));
         for slip in slips(name).into_iter().map(|slip| outer.clone() + &slip) {
@@ -399,7 +471,13 @@ fn every_section_with_one_slip_gets_the_right_suggestion() {
 fn assert_lawful(settings: &Settings, text: &str) {
     let within = |duration: Duration, least: u64, most: u64| (least..=most).contains(&(duration.as_millis() as u64));
     let side = |side: u32| (16..=16_384).contains(&side);
-    let mut lawful = within(settings.line.delay, 1, 600_000) && within(settings.line.pulse, 1, 10_000);
+    let Ejection { delay, pulse, min_gap, .. } = settings.line.ejection;
+    let mut lawful = within(pulse, 1, 10_000) && within(min_gap, 0, 10_000);
+    let encoder = settings.line.wiring.inputs.contains_key(&Sensor::Encoder);
+    lawful &= match delay {
+        Delay::Time(delay) => within(delay, 1, 600_000),
+        Delay::Counts(counts) => counts > 0 && encoder,
+    };
     lawful &= !settings.profile.as_os_str().is_empty();
     lawful &= settings
         .threshold
@@ -408,6 +486,9 @@ fn assert_lawful(settings: &Settings, text: &str) {
     lawful &= match settings.trigger {
         TriggerSettings::FreeRunning { interval } => within(interval, 1, 3_600_000),
         TriggerSettings::EveryFrame { interval } => within(interval, 0, 3_600_000) && settings.presence.is_none(),
+        TriggerSettings::External { capture_delay, frame_within } => {
+            within(capture_delay, 0, 60_000) && within(frame_within, 1, 60_000) && settings.presence.is_none()
+        }
     };
     lawful &= settings.presence.as_ref().is_none_or(|gate| gate.min_change > 0.0 && gate.min_change <= 255.0);
     lawful &= settings.roi.is_none_or(|roi| side(roi.width) && side(roi.height));
@@ -527,4 +608,54 @@ fn no_damage_to_the_file_makes_the_reader_panic() {
             Err(error) => assert!(error.to_string().lines().all(|line| line.starts_with("rejectd.toml:")), "{error}"),
         }
     }
+}
+
+#[test]
+fn a_sensor_line_makes_the_trigger_unless_another_kind_is_named() {
+    let trigger = |more: &str| parse(&minimal(more), NAME).unwrap();
+    let settings = trigger("[trigger.gpio]\nline = 5\nedge = \"falling\"");
+    assert!(matches!(settings.trigger, TriggerSettings::External { .. }));
+    assert!(settings.line.wiring.inputs[&Sensor::Trigger].active_low);
+    let settings = trigger("[trigger]\nkind = \"software\"");
+    assert!(matches!(settings.trigger, TriggerSettings::External { .. }));
+    let settings = trigger("[trigger]\nkind = \"every_frame\"\n[trigger.gpio]\nline = 5\n[line.reject]\nline = 5");
+    assert!(matches!(settings.trigger, TriggerSettings::EveryFrame { .. }));
+    assert!(settings.line.wiring.inputs.is_empty(), "nobody listens to it");
+}
+
+#[test]
+fn wirings_that_cannot_work_are_told() {
+    let cases = [
+        ("[trigger]\nkind = \"gpio\"", "6:8: [trigger] kind is \"gpio\", but [trigger.gpio] line is missing"),
+        ("[trigger]\ninterval_ms = 9\n[trigger.gpio]\nline = 5", "6:15: [trigger] interval_ms is set, but parts come"),
+        (
+            "[line.reject]\nline = 17\n[line.ready]\nline = 17",
+            "8:8: [line.reject] and [line.ready] are both on line 17",
+        ),
+        (
+            "[trigger.gpio]\nline = \"A\"\n[line.fault]\nline = \"A\"",
+            "[trigger.gpio] and [line.fault] are both on line A",
+        ),
+        ("[line]\ndelay_counts = 40", "6:16: [line] delay_counts is set, but [trigger.encoder] line is missing"),
+        (
+            "[line]\npulse_ms = 90\nmin_gap_ms = 20\n[trigger]\nkind = \"free_running\"\ninterval_ms = 100",
+            "6:12: [line] pulse_ms = 90 with min_gap_ms = 20 lasts into the next part, which comes after interval_ms = 100",
+        ),
+        (
+            "[line.reject]\nline = 2000",
+            "6:8: [line.reject] line is 2000; expected the number of a GPIO line from 0 to 1023",
+        ),
+        ("[line.reject]\nactive = \"hihg\"", "did you mean \"high\"?"),
+        ("[line.rejct]\nline = 1", "there is no section [line.rejct]; did you mean [line.reject]?"),
+    ];
+    for (more, expected) in cases {
+        let found = complaints(more);
+        assert!(found.len() == 1 && found[0].contains(expected), "{more}: {found:?}");
+    }
+    let camera = "[profile]\nfile = \"a\"\n[source]\nkind = \"v4l2\"\n[source.v4l2]\nframes_per_second = 5\n[trigger]\nkind \
+                  = \"software\"";
+    let found = mistakes(camera);
+    assert!(
+        found[0].sentence.contains("frame_within_ms is 100, but at 5 frames per second a frame comes every 200 ms")
+    );
 }

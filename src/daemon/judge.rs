@@ -2,13 +2,18 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use crate::config::{ManualThreshold, Settings, SourceSettings};
+use crate::config::{ManualThreshold, Settings, SourceSettings, TriggerSettings};
 use crate::frame::Roi;
 use crate::inspect::card::{CardError, Model};
 use crate::inspect::{InspectError, Inspector, short};
+use crate::line::schedule::Delay;
 use crate::profile::generations::{self, FellBack};
 use crate::profile::{Profile, ProfileError};
+
+/// The first inspection of a process takes longer than those to come.
+const TIMED_INSPECTIONS: usize = 3;
 
 /// An inspector that has recomputed its probe, with the profile that it runs.
 pub struct Ready {
@@ -16,6 +21,8 @@ pub struct Ready {
     pub profile: Profile,
     /// Set if the profile is not the one in FILE, but a generation of it.
     pub fell_back: Option<FellBack>,
+    /// How long an inspection takes here: the fastest of a few of the probe.
+    pub inspection: Duration,
 }
 
 impl Ready {
@@ -63,7 +70,7 @@ pub enum JudgeError {
 pub fn open(settings: &Settings) -> Result<Ready, JudgeError> {
     let file = &settings.profile;
     let (profile, inspector) = open_profile(&Model::open(settings.model_card.as_deref())?, file)?;
-    finish(settings, Ready { inspector, profile, fell_back: None })
+    finish(settings, inspector, profile, None)
 }
 
 /// As [`open`], but falls back to the newest generation that is whole and fits.
@@ -77,7 +84,7 @@ pub fn open_or_fall_back(settings: &Settings) -> Result<Ready, JudgeError> {
     };
     let loaded = generations::load_or_fall_back(&settings.profile, fit)?;
     let inspector = made.into_inner().expect("a profile that is loaded was fit");
-    finish(settings, Ready { inspector, profile: loaded.profile, fell_back: loaded.fell_back })
+    finish(settings, inspector, loaded.profile, loaded.fell_back)
 }
 
 /// A profile and its inspector, the probe recomputed.
@@ -121,6 +128,45 @@ pub fn other_size(settings: &Settings, profile: &Profile) -> Option<String> {
     })
 }
 
+/// A sentence, if an inspection and the wait for its frame take longer here than a part takes to the ejector, so that every
+/// part would be rejected.
+pub fn too_slow(settings: &Settings, inspection: Duration) -> Option<String> {
+    let Delay::Time(delay) = settings.line.ejection.delay else { return None };
+    let capture_delay = match settings.trigger {
+        TriggerSettings::External { capture_delay, .. } => capture_delay,
+        _ => Duration::ZERO,
+    };
+    // A frame that begins after the trigger is there one period later at the earliest.
+    let frame = match &settings.source {
+        SourceSettings::V4l2(camera) => Duration::from_secs(1) / camera.frames_per_second,
+        _ => Duration::ZERO,
+    };
+    let waits = [(capture_delay, "capture_delay_ms is"), (frame, "a frame takes")];
+    (capture_delay + frame + inspection >= delay).then(|| {
+        let waiting: String = waits
+            .iter()
+            .filter(|(time, _)| !time.is_zero())
+            .map(|(time, what)| format!(", {what} {}", time.as_millis()))
+            .collect();
+        format!(
+            "[line] delay_ms is {}, but an inspection takes {} ms here{waiting}: every part would be rejected; lengthen \
+             delay_ms, or teach with a smaller --input-px or --bank-rows",
+            delay.as_millis(),
+            inspection.as_millis().max(1)
+        )
+    })
+}
+
+fn fastest(inspector: &mut Inspector, profile: &Profile) -> Duration {
+    let times = (0..TIMED_INSPECTIONS).map(|_| {
+        let started = Instant::now();
+        // Whether it can be inspected was seen before; here only the time counts.
+        let _ = inspector.inspect(&profile.probe);
+        started.elapsed()
+    });
+    times.min().unwrap_or_default()
+}
+
 fn inspector(model: &Model, profile: &Profile) -> Result<Inspector, InspectError> {
     let mut inspector = Inspector::new(model, profile)?;
     inspector.verify_probe(profile)?;
@@ -128,7 +174,14 @@ fn inspector(model: &Model, profile: &Profile) -> Result<Inspector, InspectError
 }
 
 /// Holds the profile against the configuration and sets the threshold in force.
-fn finish(settings: &Settings, mut ready: Ready) -> Result<Ready, JudgeError> {
+fn finish(
+    settings: &Settings,
+    mut inspector: Inspector,
+    profile: Profile,
+    fell_back: Option<FellBack>,
+) -> Result<Ready, JudgeError> {
+    let inspection = fastest(&mut inspector, &profile);
+    let mut ready = Ready { inspector, profile, fell_back, inspection };
     if let Err(error) = check_roi(settings.roi, &ready.profile, &settings.profile) {
         return Err(match &ready.fell_back {
             // Nobody configured this generation, so it is not the configuration that is wrong.

@@ -3,16 +3,21 @@
 use super::{LineOutputs, Role};
 use crate::clock::Timestamp;
 
-/// Logs what a real output would do.
-pub struct DryRun;
+/// Logs what a real output would do; the heartbeat, which never rests, is left out.
+pub struct DryRun {
+    /// Why no line is driven.
+    pub because: &'static str,
+}
 
 impl LineOutputs for DryRun {
     fn set(&mut self, role: Role, active: bool, _now: Timestamp) -> Result<(), String> {
-        log::debug!("dry run: {role} line {}", if active { "active" } else { "inactive" });
+        if role != Role::Heartbeat {
+            log::debug!("dry run: {role} line {}", if active { "active" } else { "inactive" });
+        }
         Ok(())
     }
 
     fn describe(&self) -> String {
-        "dry run: no line is driven, changes are logged at debug".to_owned()
+        format!("dry run: no line is driven, {}; changes are logged at debug", self.because)
     }
 }

@@ -22,12 +22,35 @@ pub trait FrameSource: Send {
     /// only once [`FrameSource::reopen`] has, after `Exhausted` never.
     fn grab(&mut self, not_before: Timestamp, timeout: Duration) -> Result<Frame, SourceError>;
 
+    /// Lets frames that nobody asked for pass, waiting for one at most `timeout`, so that a source that streams stays fresh
+    /// between parts and its loss is noticed before the next one. The last of them is kept, for a [`FrameSource::grab`]
+    /// whose moment it fits.
+    /// # Errors  `SourceError::Disconnected`
+    fn watch(&mut self, _timeout: Duration) -> Result<Watched, SourceError> {
+        Ok(Watched::NotNeeded)
+    }
+
     /// Opens the device again after `SourceError::Disconnected`, with the settings that it had.
     /// # Errors  `SourceError::Disconnected` with the reason while the device is not there.
     fn reopen(&mut self) -> Result<(), SourceError>;
 
+    /// Whether the device is open; one that is not was not there at the start, or was lost.
+    fn is_open(&self) -> bool {
+        true
+    }
+
     /// One line for the log: what it is, and the size, format and rate that it runs at.
     fn describe(&self) -> String;
+}
+
+/// What watching a source gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    Frame,
+    /// None came in time.
+    Silence,
+    /// The source does not stream: it has a frame when it is asked for one, and did not wait.
+    NotNeeded,
 }
 
 /// Why there is no frame.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use v4l::buffer::Metadata;
 use v4l::capability::Flags as Capability;
 use v4l::device::Device;
 use v4l::format::{Colorspace, FieldOrder, Format, Quantization};
@@ -23,7 +24,7 @@ use v4l::video::capture::Parameters;
 use v4l::{Capabilities, FourCC};
 
 use super::decode::{PixelFormat, decode, panic_text};
-use super::{FrameSource, SourceError};
+use super::{FrameSource, SourceError, Watched};
 use crate::clock::{Clock, Timestamp};
 use crate::frame::Frame;
 
@@ -38,6 +39,9 @@ pub use control::CameraControl;
 pub use offer::{OfferedFormat, OfferedSize};
 use offer::{choose, offer_text, offered_formats, rate_of, rate_text};
 use stream::Stream;
+
+/// A picture that stays the same to the last bit for so long is none: the camera is stuck.
+const STUCK: Duration = Duration::from_secs(1);
 
 /// What is asked of a camera.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +64,21 @@ pub struct Camera {
     clock: Arc<dyn Clock>,
     running: Option<Running>,
     sequence: SequenceCounter,
+    latest: Option<Latest>,
     description: String,
+}
+
+/// The frame that the driver gave last.
+struct Latest {
+    /// As many as it says that it used.
+    bytes: Vec<u8>,
+    capacity: usize,
+    metadata: Metadata,
+    sequence: u64,
+    /// Since when it has been the same to the last bit, if the one before was: noise makes no two frames alike.
+    same_since: Option<Timestamp>,
+    /// Nobody has asked for it yet.
+    is_new: bool,
 }
 
 struct Running {
@@ -80,79 +98,138 @@ impl Camera {
     /// # Errors  `SourceError::Disconnected` with the reason: the device is missing, busy, forbidden or no camera;
     /// `SourceError::Unfit`: the size or format is not offered, or a control is not known.
     pub fn open(settings: CameraSettings, clock: Arc<dyn Clock>) -> Result<Camera, SourceError> {
-        let (running, description) = start(&settings)?;
-        // The same format again after an unplugged camera is back, even if another was put in its place.
-        let settings = CameraSettings { format: Some(running.format), ..settings };
-        let sequence = SequenceCounter::default();
-        Ok(Camera { settings, clock, running: Some(running), sequence, description })
+        let mut camera = Camera::awaited(settings, clock);
+        camera.reopen()?;
+        Ok(camera)
     }
 
-    fn timed_out(&self, timeout: Duration, stale: u32) -> SourceError {
+    /// A camera that is not there yet: it is opened by [`FrameSource::reopen`].
+    pub fn awaited(settings: CameraSettings, clock: Arc<dyn Clock>) -> Camera {
+        let description = format!("{}: not there yet", settings.device.display());
+        Camera { settings, clock, running: None, sequence: SequenceCounter::default(), latest: None, description }
+    }
+
+    fn timed_out(&self, stale: u32) -> SourceError {
         let older = if stale == 0 { "" } else { ", only ones from before it was asked for" };
         SourceError::Timeout(format!(
-            "{}: no frame came within {} ms{older}; check the cable, the rate and the exposure time",
-            self.settings.device.display(),
-            timeout.as_millis()
+            "{}: no frame came in time{older}; check the cable, the rate and the exposure time",
+            self.settings.device.display()
         ))
+    }
+
+    fn not_open(&self) -> SourceError {
+        let device = self.settings.device.display();
+        SourceError::Disconnected(format!("{device}: the camera is not open; it is tried again"))
     }
 
     /// Lets go of the device: while it is held open, a camera that is plugged in again gets another name.
     fn disconnected(&mut self, error: &io::Error) -> SourceError {
-        self.running = None;
+        (self.running, self.latest) = (None, None);
         unavailable(&self.settings.device, "taking a frame", error)
+    }
+
+    /// Waits for a frame and takes it in; returns whether one came.
+    /// # Errors  `SourceError::Disconnected`
+    fn take(&mut self, timeout: Duration) -> Result<bool, SourceError> {
+        let Some(running) = &mut self.running else { return Err(self.not_open()) };
+        match running.stream.wait(timeout) {
+            Err(error) => return Err(self.disconnected(&error)),
+            Ok(false) => return Ok(false),
+            Ok(true) => {}
+        }
+        match running.stream.take() {
+            Err(error) => return Err(self.disconnected(&error)),
+            Ok(None) => {}
+            Ok(Some((buffer, metadata))) => {
+                let used = &buffer[..buffer.len().min(metadata.bytesused as usize)];
+                let before = self.latest.take();
+                let same = before.as_ref().filter(|before| before.bytes == used);
+                let same_since = same.map(|before| before.same_since.unwrap_or_else(|| self.clock.now()));
+                let mut bytes = before.map_or_else(Vec::new, |before| before.bytes);
+                bytes.clear();
+                bytes.extend_from_slice(used);
+                let sequence = self.sequence.widen(metadata.sequence);
+                let (capacity, metadata) = (buffer.len(), *metadata);
+                self.latest = Some(Latest { bytes, capacity, metadata, sequence, same_since, is_new: true });
+            }
+        }
+        Ok(true)
+    }
+
+    /// The latest frame, if nobody has asked for it yet and it was captured at or after `not_before`.
+    /// # Errors  `SourceError::BadFrame`
+    fn picture(&mut self, not_before: Timestamp) -> Result<Option<Frame>, SourceError> {
+        let (Some(latest), Some(running)) = (&mut self.latest, &self.running) else { return Ok(None) };
+        if !std::mem::take(&mut latest.is_new) {
+            return Ok(None);
+        }
+        let Latest { bytes, capacity, metadata, sequence, same_since, .. } = latest;
+        let damaged = |reason: &dyn fmt::Display| {
+            SourceError::BadFrame(format!("{}: frame {sequence}: {reason}", self.settings.device.display()))
+        };
+        let captured = match judge(metadata, *capacity, self.clock.now(), not_before, running.interval) {
+            Judgement::Good(captured) => captured,
+            Judgement::Damaged(reason) => return Err(damaged(&reason)),
+            Judgement::Stale => return Ok(None),
+        };
+        if same_since.is_some() {
+            return Err(damaged(&"it is the one before to the last bit, so that the camera may be stuck"));
+        }
+        let (width, height) = (self.settings.width_px, self.settings.height_px);
+        let rgb = decode(running.format, width, height, running.stride, bytes).map_err(|error| damaged(&error))?;
+        Frame::new(width, height, rgb, captured, *sequence).map(Some).map_err(|error| damaged(&error))
     }
 }
 
 impl FrameSource for Camera {
-    /// The first frame whose first byte was captured at or after `not_before`; older ones are thrown away.
+    /// The first frame whose exposure began at or after `not_before`; older ones are thrown away.
     ///
     /// Between two calls the driver fills its few buffers and then drops frames, so a call first takes those few.
     fn grab(&mut self, not_before: Timestamp, timeout: Duration) -> Result<Frame, SourceError> {
         let started = Instant::now();
         let mut stale = 0;
         loop {
-            let Some(running) = &mut self.running else {
-                let device = self.settings.device.display();
-                return Err(SourceError::Disconnected(format!("{device}: the camera is not open; it is tried again")));
-            };
-            match running.stream.wait(timeout.saturating_sub(started.elapsed())) {
-                Err(error) => return Err(self.disconnected(&error)),
-                Ok(false) if started.elapsed() >= timeout => return Err(self.timed_out(timeout, stale)),
-                Ok(false) => continue,
-                Ok(true) => {}
+            if let Some(frame) = self.picture(not_before)? {
+                return Ok(frame);
             }
-            let (bytes, metadata) = match running.stream.take() {
-                Err(error) => return Err(self.disconnected(&error)),
-                Ok(None) => continue,
-                Ok(Some(buffer)) => buffer,
-            };
-            let sequence = self.sequence.widen(metadata.sequence);
-            let damaged = |reason: &dyn fmt::Display| {
-                SourceError::BadFrame(format!("{}: frame {sequence}: {reason}", self.settings.device.display()))
-            };
-            let captured = match judge(metadata, bytes.len(), self.clock.now(), not_before, running.interval) {
-                Judgement::Good(captured) => captured,
-                Judgement::Damaged(reason) => return Err(damaged(&reason)),
-                Judgement::Stale if started.elapsed() >= timeout => return Err(self.timed_out(timeout, stale + 1)),
-                Judgement::Stale => {
-                    stale += 1;
-                    continue;
-                }
-            };
-            let (width, height) = (self.settings.width_px, self.settings.height_px);
-            let used = &bytes[..metadata.bytesused as usize];
-            let rgb = decode(running.format, width, height, running.stride, used).map_err(|error| damaged(&error))?;
-            return Frame::new(width, height, rgb, captured, sequence).map_err(|error| damaged(&error));
+            // What is ready is taken even when the time is up.
+            if self.take(timeout.saturating_sub(started.elapsed()))? {
+                stale += 1;
+            } else if started.elapsed() >= timeout {
+                return Err(self.timed_out(stale));
+            }
         }
     }
 
+    fn watch(&mut self, timeout: Duration) -> Result<Watched, SourceError> {
+        if !self.take(timeout)? {
+            return Ok(Watched::Silence);
+        }
+        let same_since = self.latest.as_ref().and_then(|latest| latest.same_since);
+        if let Some(same_for) = same_since.map(|since| self.clock.now().since(since)).filter(|time| *time >= STUCK) {
+            (self.running, self.latest) = (None, None);
+            return Err(SourceError::Disconnected(format!(
+                "{}: for {} ms all frames are the same to the last bit; the camera is stuck and is opened again",
+                self.settings.device.display(),
+                same_for.as_millis()
+            )));
+        }
+        Ok(Watched::Frame)
+    }
+
     fn reopen(&mut self) -> Result<(), SourceError> {
-        self.running = None;
+        (self.running, self.latest) = (None, None);
         self.sequence.restart();
         let (running, description) = start(&self.settings)?;
+        // The same format again after an unplugged camera is back, even if another was put in its place.
+        self.settings.format = Some(running.format);
         self.running = Some(running);
         self.description = description;
         Ok(())
+    }
+
+    fn is_open(&self) -> bool {
+        self.running.is_some()
     }
 
     fn describe(&self) -> String {

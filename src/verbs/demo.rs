@@ -14,14 +14,14 @@ use super::teach::expectation;
 use crate::cli;
 use crate::clock::{Clock, MonotonicClock};
 use crate::config::{OnFault, TriggerSettings};
-use crate::daemon::{self, Station, Summary};
+use crate::daemon::{self, Station, Summary, judge_by};
 use crate::evaluate::metrics::{auroc, percentile};
 use crate::evaluate::report::{self, Report, ReportPart};
 use crate::inspect::card::Model;
 use crate::inspect::recipe::ScoreRule;
 use crate::inspect::{Inspector, short};
 use crate::line::dry_run::DryRun;
-use crate::line::schedule::{Mode, Schedule};
+use crate::line::schedule::{Delay, Ejection, Mode, Schedule};
 use crate::observe::heat_map;
 use crate::observe::journal;
 use crate::part::{Outcome, StageTimings, Verdict};
@@ -30,8 +30,12 @@ use crate::source::simulated::{Belt, BeltSettings, DefectKind, Severity, Simulat
 use crate::teach::{GoodParts, Options, teach};
 
 /// As on a line where the ejector stands a second behind the camera.
-const DELAY: Duration = Duration::from_secs(1);
-const PULSE: Duration = Duration::from_millis(50);
+const EJECTION: Ejection = Ejection {
+    mode: Mode::Eject,
+    delay: Delay::Time(Duration::from_secs(1)),
+    pulse: Duration::from_millis(50),
+    min_gap: Duration::ZERO,
+};
 const DEFECT_FRACTION: f64 = 0.2;
 
 type Defect = (DefectKind, Severity);
@@ -112,12 +116,16 @@ fn watch(belt_settings: &BeltSettings, inspector: Inspector, heat_maps: &Path) -
     let station = Station {
         source: Box::new(SimulatedSource::new(belt_settings.clone(), clock.clone())),
         timeout: Duration::from_secs(1),
+        frame_limit: Duration::from_secs(1),
         trigger: TriggerSettings::EveryFrame { interval: Duration::ZERO },
         presence: None,
-        judge: Ok(inspector),
+        judge: judge_by(inspector, Duration::from_millis(200)),
         on_fault: OnFault::Reject,
-        schedule: Schedule::new(Mode::Eject, DELAY, PULSE),
-        outputs: Box::new(DryRun),
+        schedule: Schedule::new(EJECTION),
+        outputs: Box::new(DryRun { because: "it is a demonstration" }),
+        heartbeat: Duration::from_millis(50),
+        inputs: None,
+        confirm_within: None,
         clock,
         // The page wants every part, however slow the pictures are to paint.
         observer_backlog: belt_settings.parts.unwrap_or(0) as usize,

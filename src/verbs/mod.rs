@@ -7,6 +7,7 @@ use crate::cli::Configured;
 use crate::config::ConfigError;
 use crate::daemon::judge::JudgeError;
 use crate::daemon::serve::{PresenceError, serve};
+use crate::daemon::socket::SocketError;
 use crate::evaluate::compare::CompareError;
 use crate::evaluate::dataset::{DatasetError, MaskError};
 use crate::evaluate::run::EvaluateError;
@@ -14,6 +15,9 @@ use crate::frame::FrameError;
 use crate::inspect::InspectError;
 use crate::inspect::backbone::BackboneError;
 use crate::inspect::card::CardError;
+use crate::line::backend::LineError;
+use crate::line::gpiochip::GpioError;
+use crate::line::rpi::RpiError;
 use crate::observe::heat_map::HeatMapError;
 use crate::part::Verdict;
 use crate::profile::ProfileError;
@@ -21,17 +25,20 @@ use crate::source::SourceError;
 use crate::source::decode::ImageError;
 use crate::source::folder::FolderError;
 use crate::teach::TeachError;
+use check::TooSlow;
 
 pub mod check;
 pub mod compare;
 pub mod demo;
 pub mod evaluate;
 pub mod explain;
+pub mod gpio;
 pub mod inspect;
 pub mod profile;
 mod progress;
 pub mod synth;
 pub mod teach;
+pub mod trigger;
 
 /// A part was rejected.
 pub const REJECTED: u8 = 1;
@@ -137,7 +144,32 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             _ => BAD_DATA,
         });
     }
-    let bad_config = error.is::<ConfigError>() || error.is::<CardError>() || error.is::<PresenceError>();
+    if let Some(error) = error.downcast_ref::<LineError>() {
+        return match error {
+            LineError::Gpio(error) => code_of(error),
+            LineError::Rpi(RpiError::Failed(_)) => Some(UNAVAILABLE),
+            LineError::Rpi(_) => Some(BAD_CONFIG),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<GpioError>() {
+        return Some(match error {
+            // A chip may come up later, with its lines, and a user of a line may go.
+            GpioError::NoChip
+            | GpioError::NoSuchChip { .. }
+            | GpioError::NoSuchLine { .. }
+            | GpioError::InUse { .. }
+            | GpioError::Failed(_) => UNAVAILABLE,
+            _ => BAD_CONFIG,
+        });
+    }
+    if let Some(error) = error.downcast_ref::<SocketError>() {
+        return Some(match error {
+            SocketError::Open { .. } | SocketError::Denied { .. } => BAD_CONFIG,
+            _ => UNAVAILABLE,
+        });
+    }
+    let bad_config =
+        error.is::<TooSlow>() || error.is::<ConfigError>() || error.is::<CardError>() || error.is::<PresenceError>();
     // Verbs wrap what they read, so a bare input or output error is one of writing to stdout.
     let unwritten = error.is::<HeatMapError>() || error.is::<NotWritten>() || error.is::<std::io::Error>();
     let by_kind = [

@@ -1,5 +1,6 @@
 //! `rejectd teach`: good pictures, from a folder or the camera, to a profile.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,9 +11,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::progress::Bars;
 use crate::cli::{DistanceArg, GranularityArg, LearnArgs, MetricArg, MetricArgs, RecipeArgs, ScalingArg, Teach};
 use crate::clock::{Clock, MonotonicClock};
-use crate::config::{self, SourceSettings};
+use crate::config::{self, Settings, SourceSettings};
 use crate::daemon::judge::check_roi;
-use crate::daemon::serve;
+use crate::daemon::lent::LentCamera;
+use crate::daemon::{serve, socket};
 use crate::frame::Frame;
 use crate::inspect::card::Model;
 use crate::inspect::recipe::{Distance, Granularity, HeadKind, Scaling, Tiling};
@@ -39,7 +41,8 @@ pub fn run(args: &Teach) -> anyhow::Result<ExitCode> {
     let mut options = options(&args.learn, args.threads, &model)?;
     let started = Instant::now();
     if args.camera {
-        let mut settings = config::load(args.config.as_deref().expect("clap asks for --config"))?;
+        let config = args.config.as_deref().expect("clap asks for --config");
+        let mut settings = config::load(config)?;
         if let SourceSettings::Simulated { defect_fraction, .. } = &mut settings.source {
             // Good parts alone are taught, on the simulated belt too.
             *defect_fraction = 0.0;
@@ -47,7 +50,7 @@ pub fn run(args: &Teach) -> anyhow::Result<ExitCode> {
         options.recipe.roi_px = options.recipe.roi_px.or(settings.roi);
         let old = earlier(args, &options)?;
         let clock: Arc<dyn Clock> = Arc::new(MonotonicClock);
-        let mut source = serve::open_source(&settings, clock.clone())?;
+        let mut source = open_camera(&settings, config, clock.clone())?;
         println!("{}", source.describe());
         let frames = take(&mut *source, &*clock, args, serve::timeout(&settings))?;
         // Learning takes a while, and the daemon may want the camera.
@@ -64,6 +67,17 @@ pub fn run(args: &Teach) -> anyhow::Result<ExitCode> {
     }
     println!("{} in {:.1} s", args.profile.display(), started.elapsed().as_secs_f32());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The source that the settings name; where a daemon runs by them, the camera that it holds.
+/// # Errors  `SocketError`, `SourceError`
+fn open_camera(settings: &Settings, config: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<Box<dyn FrameSource>> {
+    let socket = socket::client_path(settings, config);
+    let is_camera = matches!(settings.source, SourceSettings::V4l2(_));
+    if is_camera && socket::has_daemon(&socket)? {
+        return Ok(Box::new(LentCamera { socket }));
+    }
+    Ok(serve::open_source(settings, clock)?)
 }
 
 /// The options that the command line gives.

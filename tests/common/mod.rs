@@ -8,6 +8,8 @@ use image::RgbImage;
 use rejectd::frame::Frame;
 use rejectd::source::simulated::{Belt, BeltSettings};
 
+pub mod daemon;
+
 /// The program under test.
 pub fn rejectd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rejectd"));

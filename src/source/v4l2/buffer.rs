@@ -19,8 +19,10 @@ pub enum Judgement {
 
 /// Judges a buffer by what the kernel says of it.
 ///
-/// A frame counts as captured when its first byte was: a driver that stamps the end of a frame is taken to have
-/// begun one frame interval earlier. A buffer that is both stale and damaged is stale.
+/// A frame counts as captured when its exposure began, which no driver stamps. One that says it stamps the start of the
+/// exposure (uvcvideo) stamps the arrival of the first byte, which comes after the exposure, at most a frame interval
+/// later; one that stamps the end has read the frame out since, for another interval. A buffer that is both stale and
+/// damaged is stale.
 /// * `capacity` — bytes of the buffer
 /// * `now` — a moment after the buffer was taken
 /// * `interval` — from frame to frame
@@ -37,7 +39,7 @@ pub fn judge(
     }
     let stamp = stamp_of(buffer);
     let stamps_end = buffer.flags & Flags::TSTAMP_SRC_MASK == Flags::TSTAMP_SRC_EOF;
-    let captured = if stamps_end { stamp - interval } else { stamp };
+    let captured = stamp - if stamps_end { 2 * interval } else { interval };
     if captured < not_before {
         return Judgement::Stale;
     }
@@ -101,16 +103,16 @@ mod tests {
     #[test]
     fn a_frame_older_than_the_trigger_is_stale_even_if_it_is_damaged() {
         let good = buffer(Flags::TSTAMP_SRC_SOE);
-        assert_eq!(judge_at(&good, 8_500_000_000), Judgement::Good(Timestamp(8_500_000_000)));
-        assert_eq!(judge_at(&good, 8_500_000_001), Judgement::Stale);
-        assert_eq!(judge_at(&buffer(Flags::TSTAMP_SRC_SOE | Flags::ERROR), 8_500_000_001), Judgement::Stale);
+        assert_eq!(judge_at(&good, 8_467_000_000), Judgement::Good(Timestamp(8_467_000_000)));
+        assert_eq!(judge_at(&good, 8_467_000_001), Judgement::Stale);
+        assert_eq!(judge_at(&buffer(Flags::TSTAMP_SRC_SOE | Flags::ERROR), 8_467_000_001), Judgement::Stale);
     }
 
     #[test]
-    fn a_frame_stamped_at_its_end_began_one_interval_earlier() {
+    fn a_frame_stamped_at_its_end_began_two_intervals_earlier() {
         let end = buffer(Flags::TSTAMP_SRC_EOF);
-        assert_eq!(judge_at(&end, 8_467_000_000), Judgement::Good(Timestamp(8_467_000_000)));
-        assert_eq!(judge_at(&end, 8_500_000_000), Judgement::Stale);
+        assert_eq!(judge_at(&end, 8_434_000_000), Judgement::Good(Timestamp(8_434_000_000)));
+        assert_eq!(judge_at(&end, 8_467_000_000), Judgement::Stale);
     }
 
     #[test]
@@ -134,7 +136,7 @@ mod tests {
     fn a_time_in_the_future_is_not_believed_and_a_negative_one_is_stale() {
         let mut ahead = buffer(Flags::TSTAMP_SRC_SOE);
         ahead.timestamp.sec = 10;
-        assert!(matches!(judge_at(&ahead, 0), Judgement::Damaged(reason) if reason.contains("1500 ms in the future")));
+        assert!(matches!(judge_at(&ahead, 0), Judgement::Damaged(reason) if reason.contains("1467 ms in the future")));
         ahead.timestamp.sec = -1;
         assert_eq!(judge_at(&ahead, 1_000_000_000), Judgement::Stale);
     }
