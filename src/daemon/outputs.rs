@@ -21,7 +21,7 @@ const VERIFY: Duration = Duration::from_millis(100);
 /// At the end a belt that has brought no encoder count for so long is taken to stand still.
 const STANDSTILL: Duration = Duration::from_secs(1);
 /// And parts that wait for counts are waited for no longer than this.
-const LONGEST_END: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_END: Duration = Duration::from_secs(60);
 
 type Levels = [(Role, bool); Role::ALL.len()];
 

@@ -9,6 +9,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use super::judge::{self, JudgeError, Ready};
+use super::outputs::LONGEST_END;
 use super::presence::PresenceGate;
 use super::service::{self, Service};
 use super::socket::{self, Socket};
@@ -174,8 +175,7 @@ fn longest_stop(settings: &Settings) -> Duration {
     let Ejection { delay, pulse, min_gap, .. } = settings.line.ejection;
     let way = match delay {
         Delay::Time(delay) => delay,
-        // Nobody waits for counts of a belt that may stand still.
-        Delay::Counts(_) => Duration::ZERO,
+        Delay::Counts(_) => LONGEST_END,
     };
     way + pulse + min_gap + GRACE_AT_THE_END
 }
