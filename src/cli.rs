@@ -374,6 +374,9 @@ pub struct GpioSet {
     /// For how long, in milliseconds
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub ms: u64,
+    /// Let go of it as it is, to see what the board does with such a line, instead of setting it back before
+    #[arg(long)]
+    pub keep: bool,
 }
 
 #[derive(Debug, Args)]

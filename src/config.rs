@@ -125,6 +125,8 @@ pub enum OnFault {
 pub struct LineSettings {
     pub wiring: Wiring,
     pub ejection: Ejection,
+    /// Whether the belt stops when ready falls or the heart does.
+    pub stops_with_ready: bool,
     /// Half of the heartbeat's period.
     pub heartbeat: Duration,
     /// How long a rejected part may take from the ejector to the bin, where a sensor is there.

@@ -94,6 +94,8 @@ pub struct Station {
     pub outputs: Box<dyn LineOutputs>,
     /// Half of the heartbeat's period.
     pub heartbeat: Duration,
+    /// Whether the belt stops when ready falls or the heart does: parts on their way are then where no time tells.
+    pub stops_with_ready: bool,
     pub inputs: Option<Box<dyn LineInputs>>,
     /// Within which time a sensor at the bin must see a rejected part; none if there is no such sensor.
     pub confirm_within: Option<Duration>,
@@ -145,13 +147,15 @@ impl Control {
         self.0.output_changed.ring();
     }
 
-    /// From the next part on, `judge` decides. It also ends a stop that a fault had caused.
+    /// From the next part on, `judge` decides. It also ends a stop that a fault had caused, for which a person has looked.
     pub fn replace_judge(&self, judge: Judge, on_fault: OnFault) {
         let no_judge = judge.is_err();
         *lock(&self.0.next_judge) = Some((judge, on_fault));
-        self.0.report(|health| {
-            (health.no_judge, health.stopped, health.unconfirmed) = (no_judge, false, false);
-        });
+        if self.0.go_on(no_judge) {
+            log::warn!(
+                "the station had been stopped and goes on: the belt between sensor and ejector counts as cleared"
+            );
+        }
     }
 
     /// A part is in front of the camera now.
@@ -173,9 +177,9 @@ impl Control {
         self.0.progress.stalled(self.0.clock.now())
     }
 
-    /// Whether parts can be judged.
+    /// Whether parts can be judged and rejected, as the ready line tells.
     pub fn is_ready(&self) -> bool {
-        lock(&self.0.output).ready
+        lock(&self.0.output).shows_ready
     }
 
     pub fn summary(&self) -> Summary {
@@ -243,7 +247,7 @@ pub fn run(station: Station, with_control: impl FnOnce(Control), mut observe: im
     with_control(Control(shared.clone()));
     std::thread::scope(|scope| {
         let shared = &*shared;
-        let outputs = Outputs::new(shared, outputs, station.heartbeat);
+        let outputs = Outputs::new(shared, outputs, station.heartbeat, station.stops_with_ready);
         let capture = Capture {
             source,
             timeout,

@@ -15,8 +15,10 @@ pub struct Frame {
     width: u32,
     height: u32,
     rgb: Arc<[u8]>,
-    /// When the first byte of the picture was captured, on the monotonic clock.
+    /// Not before this did its exposure begin, on the monotonic clock.
     pub captured: Timestamp,
+    /// And by this it had ended, as far as the source can tell; [`Frame::captured`] where nothing else is known.
+    pub exposed_by: Timestamp,
     /// The source's own count; a gap tells of frames that the source dropped.
     pub sequence: u64,
 }
@@ -53,7 +55,12 @@ impl Frame {
         if rgb.len() != expected {
             return Err(FrameError::Length { width, height, expected, found: rgb.len() });
         }
-        Ok(Frame { width, height, rgb, captured, sequence })
+        Ok(Frame { width, height, rgb, captured, exposed_by: captured, sequence })
+    }
+
+    /// The same frame, whose exposure may have lasted until `exposed_by`.
+    pub fn lasting_until(self, exposed_by: Timestamp) -> Frame {
+        Frame { exposed_by, ..self }
     }
 
     pub fn width(&self) -> u32 {
@@ -89,7 +96,8 @@ impl Frame {
             let start = 3 * (y as usize * width as usize + roi.x as usize);
             rgb.extend_from_slice(&self.rgb[start..start + 3 * roi.width as usize]);
         }
-        Frame::new(roi.width, roi.height, rgb, self.captured, self.sequence)
+        let cropped = Frame::new(roi.width, roi.height, rgb, self.captured, self.sequence)?;
+        Ok(cropped.lasting_until(self.exposed_by))
     }
 }
 

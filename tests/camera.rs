@@ -16,16 +16,16 @@ use rejectd::source::v4l2::{Camera, CameraSettings, describe_device};
 /// The pattern's bars from left to right, in full RGB.
 const BARS: [[f64; 3]; 8] = [
     [191.0, 191.0, 191.0],
-    [191.0, 191.0, 50.0],
-    [50.0, 191.0, 191.0],
-    [50.0, 191.0, 50.0],
-    [191.0, 50.0, 191.0],
-    [191.0, 50.0, 50.0],
-    [50.0, 50.0, 191.0],
-    [50.0, 50.0, 50.0],
+    [191.0, 191.0, 0.0],
+    [0.0, 191.0, 191.0],
+    [0.0, 191.0, 0.0],
+    [191.0, 0.0, 191.0],
+    [191.0, 0.0, 0.0],
+    [0.0, 0.0, 191.0],
+    [0.0, 0.0, 0.0],
 ];
 /// Levels of 255 by which the mean of a bar may be off: rounding of the pattern to limited-range YUV, and back.
-const TOLERANCE: f64 = 3.0;
+const TOLERANCE: f64 = 4.0;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn settings(device: &str, format: PixelFormat) -> CameraSettings {

@@ -107,7 +107,8 @@ fn assert_mixed(ran: &Ran) {
         reasons
     });
     println!("{reasons:?}; {}; grown by {} KiB", ran.lateness, ran.grown_kib);
-    assert_eq!(reasons.len(), 6, "every fault shows: {reasons:?}");
+    // With a gate a seventh: parts without a verdict when a person has cleared the belt are barred, and their verdicts late.
+    assert!(reasons.len() >= 6, "every fault shows: {reasons:?}");
     let third = ran.outcomes.len() / 4;
     assert!(reasons["accept"] > third && reasons["reject"] > third, "{reasons:?}");
     assert!(ran.lateness.quantile(0.99) <= ms(1) && ran.lateness.most() <= ms(5), "{}", ran.lateness);

@@ -37,7 +37,9 @@ fn a_triggered_part_is_judged_by_its_own_frame_and_ejected_at_trigger_plus_delay
 
 #[test]
 fn triggers_that_come_three_times_faster_than_parts_can_be_inspected_are_missed_counted_and_rejected() {
-    let ran = Line { pace: Arc::new(Mutex::new(|| Some(ms(300)))), ..Line::of(every(ms(101), 200)) }.run();
+    let pace = Arc::new(Mutex::new(|| Some(ms(300))));
+    let ejection = Ejection { delay: Delay::Time(ms(800)), ..by_counts(0) };
+    let ran = Line { pace, ejection, ..Line::of(every(ms(101), 200)) }.run();
     ran.assert_sound(Duration::ZERO);
     assert!(ran.summary.missed > 100 && ran.summary.accepted > 10, "{:?}", ran.summary);
     assert_eq!(ran.count("missed") as u64, ran.summary.missed);
@@ -274,6 +276,74 @@ fn a_reject_that_could_not_be_carried_out_stops_the_line_until_a_person_has_look
     assert!(ran.active(Role::Reject).is_empty());
     let ready = ran.active_ms(Role::Ready);
     assert!(ready.len() == 2 && ready[0].1 == 1600 && ready[1].0 == 5000, "{ready:?}");
+}
+
+/// From when to when a line was ready, on which the camera was unplugged for a moment while a rejected part was on its way.
+fn ready_around_a_lost_camera(stops_with_ready: bool) -> Vec<(u64, u64)> {
+    let mut grabs = 0;
+    let camera = Box::new(move || {
+        grabs += 1;
+        if grabs == 2 { CameraFault::Unplugged } else { CameraFault::None }
+    });
+    let line = Line { camera, stops_with_ready, ..Line::of(vec![at(1100), at(1300), at(6600)]) };
+    let ran = reloaded_at(line, at(6000));
+    assert_eq!(ran.verdicts(), ["reject", "no frame", "accept"]);
+    ran.active_ms(Role::Ready)
+}
+
+#[test]
+fn parts_that_were_on_their_way_when_the_belt_stopped_keep_the_line_stopped_until_a_person_has_looked() {
+    let ready = ready_around_a_lost_camera(true);
+    assert!(ready.len() == 2 && (1300..1450).contains(&ready[0].1) && ready[1].0 == 6000, "{ready:?}");
+    // A belt that runs on carries them where the time says.
+    let ready = ready_around_a_lost_camera(false);
+    assert!(ready.len() == 2 && (2000..3000).contains(&ready[1].0), "{ready:?}");
+}
+
+#[test]
+fn a_belt_that_stopped_with_no_part_on_its_way_goes_on_by_itself() {
+    let ended = |sensor, when| Edge { active: false, ..edge(sensor, when) };
+    let more_edges = vec![edge(Sensor::BinFull, 2000), ended(Sensor::BinFull, 3000)];
+    // The bad part of 1.1 s is past the ejector at 2 s, the good one of 1.8 s is accepted.
+    let line = Line { more_edges, stops_with_ready: true, ..Line::of(vec![at(1100), at(1800)]) };
+    assert_eq!(line.run().active_ms(Role::Ready)[..], [(0, 2000), (3000, 4800)]);
+}
+
+#[test]
+fn a_reject_that_comes_when_the_part_has_passed_stops_the_line_until_a_person_has_looked() {
+    let clock = SimulatedClock::default();
+    let now = clock.clone();
+    let mut hung = false;
+    // Another line's driver hangs from before the bad part's due moment until long after.
+    let lines = Box::new(move |role, _| {
+        if role == Role::Busy && now.now() >= at(1100) && !std::mem::replace(&mut hung, true) {
+            return LineFault::Slow(ms(3000));
+        }
+        LineFault::None
+    });
+    let ran = reloaded_at(Line { clock, lines, ..Line::of(vec![at(1100), at(6600)]) }, at(6000));
+    assert_eq!(ran.verdicts(), ["reject", "accept"]);
+    let ready = ran.active_ms(Role::Ready);
+    assert!(ready.len() == 2 && (4100..4300).contains(&ready[0].1) && ready[1].0 == 6000, "{ready:?}");
+}
+
+#[test]
+fn a_gate_that_closes_late_stops_the_line_until_a_person_has_looked() {
+    let mut hung = false;
+    let lines = Box::new(move |role, active| {
+        if role == Role::Reject && active {
+            hung = true;
+        }
+        if role == Role::Reject && !active && std::mem::take(&mut hung) {
+            return LineFault::Slow(ms(300));
+        }
+        LineFault::None
+    });
+    let ejection = Ejection { mode: Mode::Pass, delay: Delay::Time(DELAY), pulse: PULSE, min_gap: Duration::ZERO };
+    let ran = reloaded_at(Line { lines, ejection, ..Line::of(vec![at(1200), at(5600)]) }, at(5000));
+    assert_eq!(ran.verdicts(), ["accept", "accept"]);
+    let ready = ran.active_ms(Role::Ready);
+    assert!(ready.len() >= 2 && (2000..2100).contains(&ready[0].1) && ready[1].0 == 5000, "{ready:?}");
 }
 
 #[test]

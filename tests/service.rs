@@ -71,6 +71,37 @@ fn the_service_manager_hears_ready_status_pings_while_there_is_progress_and_how_
 }
 
 #[test]
+fn a_stage_that_hangs_stops_the_pings_until_it_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    common::teach_small(path, 20);
+    let pictures = common::render_good(&path.join("line"), 2);
+    let config = path.join("rejectd.toml");
+    let text = "[profile]\nfile = \"product.profile\"\n[source]\nkind = \"folder\"\n[source.folder]\npath = \"line\"\n\
+                [trigger]\ninterval_ms = 2000\n";
+    std::fs::write(&config, text).unwrap();
+    let (manager, daemon) = Manager::start(path, &config, Duration::from_millis(600));
+    daemon.until("part 1 ");
+    // The second picture is now a pipe, which nobody writes to: as a dead network drive, reading it never ends.
+    let (pipe, second) = (path.join("pipe"), pictures.join("good-001.png"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::fs::rename(&pipe, &second).unwrap();
+    manager.until("WATCHDOG=1");
+    let until = Instant::now() + PATIENCE;
+    while !daemon.lines.try_iter().any(|line| line.contains("FAULT the capture stage makes no progress")) {
+        assert!(Instant::now() < until, "the stall is never told");
+        manager.hears(Duration::from_millis(50));
+    }
+    while manager.hears(Duration::from_millis(50)).is_some_and(|word| !word.contains("NOT READY")) {}
+    let heard = manager.hears(SILENCE);
+    assert!(heard.as_ref().is_none_or(|word| !word.contains("WATCHDOG")), "{heard:?}");
+    // Whoever reads sees that it is no picture, and may be gone before all is written.
+    let _ = std::fs::write(&second, b"no picture");
+    manager.until("WATCHDOG=1");
+    assert_eq!(daemon.end(), Some(0));
+}
+
+#[test]
 fn a_person_on_the_board_triggers_a_part_gets_its_frame_and_cannot_start_a_second_daemon() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::rule::{Rule, integer, line_name, one_of, text};
+use super::rule::{Rule, boolean, integer, line_name, one_of, text};
 use super::written::{Config, Key};
 use super::{LineSettings, SourceKind, SourceSettings, TriggerSettings, milliseconds};
 use crate::line::schedule::{Delay, Ejection, Mode};
@@ -71,7 +71,7 @@ pub(super) fn trigger(
                 let sentence = "[trigger] interval_ms is 0, but the trigger is free-running; expected at least 1";
                 config.contradiction(about, sentence);
             }
-            let interval = interval.unwrap_or(Duration::from_millis(200));
+            let interval = interval.filter(|interval| !interval.is_zero()).unwrap_or(Duration::from_millis(200));
             check_against_frames(config, "interval_ms", interval, settings);
             TriggerSettings::FreeRunning { interval }
         }
@@ -147,6 +147,7 @@ pub(super) fn line(config: &mut Config, trigger: TriggerSettings, presence: bool
     let counts = section.with_default("delay_counts", counts, "0");
     let pulse = section.with_default("pulse_ms", milliseconds(1..=10_000), "50");
     let min_gap = section.with_default("min_gap_ms", milliseconds(0..=10_000), "0");
+    let stops_with_ready = section.with_default("stops_with_ready", boolean(), "true");
     let delay = if counts > 0 { Delay::Counts(counts) } else { Delay::Time(delay) };
     if counts > 0 && !lines.inputs.contains_key(&Sensor::Encoder) {
         config.contradiction(
@@ -181,6 +182,7 @@ pub(super) fn line(config: &mut Config, trigger: TriggerSettings, presence: bool
     LineSettings {
         wiring: Wiring { backend, chip, outputs, inputs: lines.inputs },
         ejection,
+        stops_with_ready,
         heartbeat: Duration::from_secs(1) / (2 * frequency_hz),
         confirm_within,
     }

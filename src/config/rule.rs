@@ -135,6 +135,7 @@ pub(super) fn line_name() -> Rule<LineName> {
     Rule::new("the number of a GPIO line from 0 to 1023, or its name in quotes", &["integer", "string"], |value| {
         match value.as_str() {
             Some("") => Err("it must not be empty".to_owned()),
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Err("remove the quotes".to_owned()),
             Some(name) => Ok(LineName::Name(name.to_owned())),
             None => {
                 let number = as_i64(value).filter(|number| (0..=1023).contains(number));

@@ -179,14 +179,7 @@ impl<'t> Config<'t> {
         let ranked = self.known.iter().filter_map(|known| {
             let (home, key) = known.key;
             let distance = distance(typed, key)?;
-            // One slip of the finger in the right section is likelier than a right name in a wrong one.
-            let rank = match (home == section, distance) {
-                (true, 0..=1) => 0,
-                (false, 0) => 1,
-                (true, _) => 2,
-                (false, _) => 3,
-            };
-            Some(((rank, distance), known.key))
+            Some((rank(home == section, distance), known.key))
         });
         ranked.min_by_key(|(rank, _)| *rank).map(|(_, key)| key)
     }
@@ -195,7 +188,7 @@ impl<'t> Config<'t> {
         let ranked = self.sections.iter().filter_map(|&path| {
             let (home, name) = path.rsplit_once('.').unwrap_or(("", path));
             let distance = distance(typed, name).or_else(|| distance(&join(parent, typed), path))?;
-            Some(((distance, home != parent), path))
+            Some((rank(home == parent, distance), path))
         });
         ranked.min_by_key(|(rank, _)| *rank).map(|(_, path)| path)
     }
@@ -208,6 +201,17 @@ impl<'t> Config<'t> {
     fn list_sections(&self) -> String {
         self.sections.iter().map(|path| format!("[{path}]")).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// How likely a guess is, the likeliest first: one slip of the finger in the right place before a right name in a wrong one.
+fn rank(is_at_home: bool, distance: usize) -> (u8, usize) {
+    let rank = match (is_at_home, distance) {
+        (true, 0..=1) => 0,
+        (false, 0) => 1,
+        (true, _) => 2,
+        (false, _) => 3,
+    };
+    (rank, distance)
 }
 
 /// One section of the file, to ask for its keys.

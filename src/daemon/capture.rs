@@ -299,7 +299,8 @@ impl Capture<'_> {
     fn damaged(&mut self, why: &str) {
         self.damaged_in_a_row += 1;
         if self.damaged_in_a_row < MOST_DAMAGED {
-            self.found();
+            // It is alive, but a loss ends with a whole one.
+            self.seen = self.clock.now();
         } else {
             self.note_loss(&SourceError::BadFrame(format!("{} damaged ones in a row, {why}", self.damaged_in_a_row)));
         }

@@ -69,7 +69,9 @@ impl Inputs<'_> {
 
     fn trigger(&mut self, at: Timestamp) {
         if self.is_counted && self.part_since_count {
-            self.stop("two parts were triggered and the encoder did not move between them: look at it and its cable");
+            self.shared.stop_until_reload(
+                "two parts were triggered and the encoder did not move between them: look at it and its cable",
+            );
         }
         self.part_since_count = true;
         // A line that is stopping takes no further part.
@@ -84,16 +86,6 @@ impl Inputs<'_> {
         output.last_count = edge.at;
         drop(output);
         self.shared.output_changed.ring();
-    }
-
-    /// Parts may have passed, or cannot be timed: a person must look before the line goes on.
-    fn stop(&self, why: &str) {
-        if !self.shared.report(|health| std::mem::replace(&mut health.stopped, true)) {
-            log::error!(
-                "FAULT {why}; the line is not ready until the next reload (SIGHUP): clear the belt between sensor and \
-                 ejector first"
-            );
-        }
     }
 
     fn confirm(&mut self) {
@@ -118,7 +110,7 @@ impl Inputs<'_> {
             "FAULT {lost} edges of the {sensor} line were lost; this machine is overloaded, or the line bounces"
         );
         if sensor == Sensor::Trigger {
-            self.stop("parts passed without a trigger");
+            self.shared.stop_until_reload("parts passed without a trigger");
         }
     }
 
@@ -126,7 +118,7 @@ impl Inputs<'_> {
         log::error!("FAULT the input lines cannot be read: {why}; the line is not ready, trying again");
         self.shared.report(|health| health.inputs_lost = true);
         if self.lines.has(Sensor::Trigger) || self.is_counted {
-            self.stop("parts may have passed without a trigger or uncounted");
+            self.shared.stop_until_reload("parts may have passed without a trigger or uncounted");
         }
         while !self.shared.finished.load(Ordering::Relaxed) {
             match catch_unwind(AssertUnwindSafe(|| self.lines.reopen())) {

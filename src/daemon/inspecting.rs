@@ -77,8 +77,8 @@ impl Inspecting<'_> {
                 let why = "the input lines were not read up to the time of its frame, which may show another part";
                 Verdict::NoDecision(NoDecision::NoFrame(why.into()))
             }
-            (Ok(_), Some(frame)) if self.shared.shows_another(part, frame.captured) => {
-                let why = "its first frame was captured after the next part's trigger; parts follow faster than frames";
+            (Ok(_), Some(frame)) if self.shared.shows_another(part, frame.exposed_by) => {
+                let why = "its first frame may show the next part too; parts follow faster than frames";
                 Verdict::NoDecision(NoDecision::NoFrame(why.into()))
             }
             (Ok(inspection), _) => inspection.verdict.clone(),
@@ -89,11 +89,11 @@ impl Inspecting<'_> {
         Outcome { part, verdict, inspection: inspection.ok(), frame, decided }
     }
 
-    /// Whether no edge up to the capture of this frame can still be told.
+    /// Whether no edge up to the end of this frame's exposure can still be told.
     fn are_edges_told(&self, frame: &Frame) -> bool {
         let until = self.shared.clock.now() + EDGES_LIMIT;
         self.shared.progress.promise(Stage::Inspect, until + GRACE);
-        self.shared.await_edges(frame.captured, until)
+        self.shared.await_edges(frame.exposed_by, until)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::progress::{NAP, Stage};
 use super::shared::{Output, Shared, lock};
 use crate::clock::Timestamp;
-use crate::line::schedule::Mode;
+use crate::line::schedule::{Ejection, Mode};
 use crate::line::{LineOutputs, Role};
 
 /// The pause before a line that could not be set, at once and once more, is tried again.
@@ -22,6 +22,9 @@ const VERIFY: Duration = Duration::from_millis(100);
 const STANDSTILL: Duration = Duration::from_secs(1);
 /// And parts that wait for counts are waited for no longer than this.
 pub(super) const LONGEST_END: Duration = Duration::from_secs(60);
+
+/// What a person is told when a part passed that was to be rejected.
+const LOST: &str = "a part that was to be rejected was not in time, look for it behind the ejector";
 
 type Levels = [(Role, bool); Role::ALL.len()];
 
@@ -43,25 +46,28 @@ pub(super) struct Outputs<'a> {
     verify_at: Timestamp,
     /// When the end began.
     closed: Option<Timestamp>,
+    stops_with_ready: bool,
+    /// Whether all was well when it was last looked at.
+    was_sound: bool,
 }
 
 impl Outputs<'_> {
     /// * `beat` — half of the heartbeat's period
-    pub fn new(shared: &Shared, lines: Box<dyn LineOutputs>, beat: Duration) -> Outputs<'_> {
-        let heart = Heart { half: beat, level: false, next: None };
-        let levels = [None; Role::ALL.len()];
-        let verify_at = Timestamp(0);
+    /// * `stops_with_ready` — whether the belt stops when ready falls
+    pub fn new(shared: &Shared, lines: Box<dyn LineOutputs>, beat: Duration, stops_with_ready: bool) -> Outputs<'_> {
         Outputs {
             shared,
             lines,
-            levels,
-            heart,
+            levels: [None; Role::ALL.len()],
+            heart: Heart { half: beat, level: false, next: None },
             refused: false,
             untrue: false,
             owed: None,
             due: None,
-            verify_at,
+            verify_at: Timestamp(0),
             closed: None,
+            stops_with_ready,
+            was_sound: false,
         }
     }
 
@@ -77,7 +83,8 @@ impl Outputs<'_> {
             let now = self.shared.clock.now();
             self.shared.progress.nap(Stage::Output, now);
             let Moment { due, wanted, next, done } = self.look(now);
-            self.due = due.or(self.due);
+            // Of several moves that could not be made, the first one tells how late they are.
+            self.due = self.due.or(due);
             if self.is_set(&wanted) {
                 self.due = None;
                 if done {
@@ -115,7 +122,7 @@ impl Outputs<'_> {
         let due = output.schedule.next_event().filter(|due| *due <= now);
         let reject = output.schedule.advance(now);
         let rejected = output.schedule.take_rejected();
-        let lost = self.lost_rejects(output.schedule.mode(), reject, rejected.len());
+        let lost = self.lost_rejects(output.schedule.ejection(), reject, &rejected, now);
         let mut unconfirmed = 0;
         if let Some(confirmation) = &mut output.confirmation {
             rejected.into_iter().for_each(|due| confirmation.expect(due));
@@ -124,6 +131,10 @@ impl Outputs<'_> {
         let struck = output.schedule.take_struck();
         let is_open = !output.closing && !self.shared.stopping();
         let is_sound = output.ready && !self.has_failed() && !stalled;
+        let is_timed = !output.schedule.is_counted();
+        let strands = self.stops_with_ready && is_timed && is_open && output.schedule.has_parts_at_stake();
+        let stranded = std::mem::replace(&mut self.was_sound, is_sound) && !is_sound && strands;
+        output.shows_ready = is_sound && is_open;
         let wanted = [
             (Role::Reject, reject),
             (Role::Ready, is_sound && is_open),
@@ -144,11 +155,12 @@ impl Outputs<'_> {
         };
         drop(output);
         if lost {
-            log::error!(
-                "FAULT a part that was to be rejected was not; the line is not ready until the next reload (SIGHUP): look \
-                 for it behind the ejector"
+            self.shared.stop_until_reload(LOST);
+        }
+        if stranded {
+            self.shared.stop_until_reload(
+                "parts were on their way when ready fell: where the belt has stopped, delay_ms does not tell where they are",
             );
-            self.shared.report(|health| health.stopped = true);
         }
         if unconfirmed > 0 {
             self.unconfirmed(unconfirmed);
@@ -162,16 +174,40 @@ impl Outputs<'_> {
         moment
     }
 
-    /// Whether parts passed because the reject line could not be set: an ejector that was never switched on while it should
-    /// have been, or a gate that could not be closed when a part came.
-    fn lost_rejects(&mut self, mode: Mode, reject: bool, rejected: usize) -> bool {
-        match (mode, self.owed) {
-            (Mode::Eject, Some(true)) if !reject => {
-                self.owed = None;
-                true
+    /// Whether parts passed because the reject line was not moved in time: an ejector that could not be switched on while it
+    /// should have been, or is looked after only now that the part is past it; a gate that was open when a part came.
+    fn lost_rejects(&mut self, ejection: Ejection, reject: bool, rejected: &[Timestamp], now: Timestamp) -> bool {
+        let is_active = self.levels[Role::Reject as usize] == Some(true);
+        let passed = |by: Duration| rejected.iter().any(|due| now.since(*due) > by);
+        match ejection.mode {
+            Mode::Eject => {
+                let never = self.owed == Some(true) && !reject;
+                if never {
+                    self.owed = None;
+                }
+                never || !is_active && passed(ejection.pulse)
             }
-            (Mode::Pass, Some(false)) => rejected > 0,
-            _ => false,
+            Mode::Pass if self.owed == Some(false) => !rejected.is_empty(),
+            Mode::Pass => is_active && passed(LATE),
+        }
+    }
+
+    /// The reject line has moved, so late: too late for a part that was to be thrown out, or for the one behind a gate?
+    fn note_lateness(&self, late: Duration, active: bool) {
+        let mut output = lock(&self.shared.output);
+        output.lateness.record(late);
+        let Ejection { mode, pulse, .. } = output.schedule.ejection();
+        drop(output);
+        let most = match (mode, active) {
+            (Mode::Eject, true) => pulse,
+            (Mode::Pass, false) => LATE,
+            _ => Duration::MAX,
+        };
+        if late > most {
+            self.shared.stop_until_reload(LOST);
+        }
+        if late > LATE {
+            log::warn!("the lines were served {} ms late; this machine is overloaded", late.as_millis());
         }
     }
 
@@ -213,7 +249,7 @@ impl Outputs<'_> {
                     if *role == Role::Reject
                         && let Some(due) = self.due.take()
                     {
-                        note_lateness(self.shared, self.shared.clock.now().since(due));
+                        self.note_lateness(self.shared.clock.now().since(due), *wanted);
                     }
                     self.levels[index] = Some(*wanted);
                 }
@@ -226,14 +262,18 @@ impl Outputs<'_> {
         !self.refused
     }
 
-    /// A driver that has just let go of a line may have it again at the second try.
+    /// A driver that has just let go of a line may have it again at the second try; what it did to the others then, nobody
+    /// knows.
     fn set_line(&mut self, role: Role, active: bool) -> Result<(), String> {
         let now = self.shared.clock.now();
         let mut set = || {
             let set = catch_unwind(AssertUnwindSafe(|| self.lines.set(role, active, now)));
             set.unwrap_or_else(|_| Err("its driver panicked".into()))
         };
-        set().or_else(|_| set())
+        set().or_else(|_| {
+            self.levels = [None; Role::ALL.len()];
+            set()
+        })
     }
 
     /// Reads the lines back; returns whether they are as they were set.
@@ -276,13 +316,6 @@ struct Moment {
     next: Timestamp,
     /// The last part is served.
     done: bool,
-}
-
-fn note_lateness(shared: &Shared, late: Duration) {
-    lock(&shared.output).lateness.record(late);
-    if late > LATE {
-        log::warn!("the lines were served {} ms late; this machine is overloaded", late.as_millis());
-    }
 }
 
 /// The heartbeat: a square wave, or rest.

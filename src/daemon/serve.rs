@@ -1,6 +1,7 @@
 //! `rejectd run`: the station that a configuration describes, the signals and commands that steer it, and the service
 //! manager that watches it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::clock::{Clock, MonotonicClock};
 use crate::config::{self, PresenceSettings, Settings, SourceSettings, V4l2Settings};
 use crate::line::backend::{LineError, open_inputs, open_outputs};
 use crate::line::schedule::{Delay, Ejection, Schedule};
-use crate::line::{LineInputs, LineOutputs, Sensor};
+use crate::line::{LineInputs, LineOutputs, Role, Sensor};
 use crate::observe::journal;
 use crate::source::decode::read_frame;
 use crate::source::folder::FolderSource;
@@ -50,6 +51,8 @@ pub fn serve(config: &Path) -> anyhow::Result<Summary> {
     journal::start(settings.log.level, settings.log.target)?;
     log::info!("rejectd {} starts with {}", env!("CARGO_PKG_VERSION"), config.display());
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock);
+    // Before any line is touched: another daemon may be at work on them.
+    let socket = Socket::open(&settings)?;
     let (outputs, inputs) = open_lines(&settings)?;
     let judge = match judge::open_or_fall_back(&settings) {
         Ok(ready) => {
@@ -64,7 +67,6 @@ pub fn serve(config: &Path) -> anyhow::Result<Summary> {
     };
     let source = open_or_await_source(&settings, clock.clone())?;
     log::info!("source: {}", source.describe());
-    let socket = Socket::open(&settings)?;
     let confirms = settings.line.wiring.inputs.contains_key(&Sensor::Confirm);
     let station = Station {
         source,
@@ -77,6 +79,7 @@ pub fn serve(config: &Path) -> anyhow::Result<Summary> {
         schedule: Schedule::new(settings.line.ejection),
         outputs,
         heartbeat: settings.line.heartbeat,
+        stops_with_ready: stops_with_ready(&settings),
         inputs,
         confirm_within: confirms.then_some(settings.line.confirm_within),
         clock,
@@ -115,6 +118,7 @@ pub fn serve(config: &Path) -> anyhow::Result<Summary> {
         summary.empty,
         summary.unobserved
     );
+    log::logger().flush();
     Ok(summary)
 }
 
@@ -158,7 +162,7 @@ fn obey(signals: &mut Signals, control: &Control, config: &Path, mut settings: S
             control.stop();
             continue;
         }
-        match reload(config, &settings) {
+        match catch_unwind(AssertUnwindSafe(|| reload(config, &settings))).unwrap_or_else(|_| Err(panicked())) {
             Ok((changed, ready)) => {
                 log_ready(&changed, &ready);
                 control.replace_judge(judge_by(ready.inspector, ready.inspection), changed.on_fault);
@@ -168,6 +172,16 @@ fn obey(signals: &mut Signals, control: &Control, config: &Path, mut settings: S
             Err(error) => log::error!("the reload is refused, all stays as it was: {error:#}"),
         }
     }
+}
+
+fn panicked() -> anyhow::Error {
+    anyhow::anyhow!("reading it panicked; this is a bug, report it with the log")
+}
+
+/// Whether the belt stops when the station is not ready: as configured, where a line can tell the machine.
+fn stops_with_ready(settings: &Settings) -> bool {
+    let outputs = &settings.line.wiring.outputs;
+    settings.line.stops_with_ready && [Role::Ready, Role::Heartbeat].iter().any(|role| outputs.contains_key(role))
 }
 
 /// How long it takes at most until the last part has passed the ejector and the lines are released.

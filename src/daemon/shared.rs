@@ -87,7 +87,10 @@ impl Health {
 pub(super) struct Output {
     pub schedule: Schedule,
     pub confirmation: Option<Confirmation>,
+    /// Whether the health of the station allows it.
     pub ready: bool,
+    /// Whether the ready line says so: not while a line fails or a stage is stalled either.
+    pub shows_ready: bool,
     pub busy: bool,
     /// No part will be armed any more.
     pub closing: bool,
@@ -119,6 +122,7 @@ impl Shared {
                 schedule,
                 confirmation: confirm_within.map(Confirmation::new),
                 ready: false,
+                shows_ready: false,
                 busy: false,
                 closing: false,
                 lateness: Lateness::default(),
@@ -154,8 +158,33 @@ impl Shared {
         result
     }
 
+    /// Parts may have passed, or are at unknown places: a person must look before the line goes on.
+    pub fn stop_until_reload(&self, why: &str) {
+        if !self.report(|health| std::mem::replace(&mut health.stopped, true)) {
+            log::error!(
+                "FAULT {why}; the line is not ready until the next reload (SIGHUP): clear the belt between sensor and \
+                 ejector first"
+            );
+        }
+    }
+
+    /// A person has looked, and the station may go on. Returns whether it had been stopped.
+    pub fn go_on(&self, no_judge: bool) -> bool {
+        let had_stopped = self.report(|health| {
+            health.no_judge = no_judge;
+            std::mem::take(&mut health.stopped) | std::mem::take(&mut health.unconfirmed)
+        });
+        if had_stopped {
+            let mut output = lock(&self.output);
+            output.schedule.bar();
+            if let Some(confirmation) = &mut output.confirmation {
+                confirmation.clear();
+            }
+        }
+        had_stopped
+    }
+
     /// Takes in a part that has just been triggered: from now on it is rejected unless it is accepted in time.
-    /// * `because` — without room for further parts, what to say of it
     pub fn arm(&self, triggered: Timestamp) -> Part {
         let mut output = lock(&self.output);
         output.last_part += 1;
@@ -167,8 +196,7 @@ impl Shared {
         output.recent.push_back(part);
         drop(output);
         if !armed {
-            log::error!("FAULT part {} cannot be timed: too many are between camera and ejector", part.id);
-            self.report(|health| health.stopped = true);
+            self.stop_until_reload(&format!("part {} cannot be timed, for too many are before the ejector", part.id));
         }
         self.output_changed.ring();
         part
@@ -206,11 +234,11 @@ impl Shared {
         verdict
     }
 
-    /// Whether a frame was captured after the trigger of a later part already, and may show that one.
-    pub fn shows_another(&self, part: Part, captured: Timestamp) -> bool {
+    /// Whether the exposure of a frame may have lasted until after the trigger of a later part, and show that one.
+    pub fn shows_another(&self, part: Part, exposed_by: Timestamp) -> bool {
         let Some(delay) = self.capture_delay else { return false };
         // By their moments: what one input tells late has a larger number all the same.
-        let is_later = |other: &Part| other.triggered > part.triggered && other.triggered + delay <= captured;
+        let is_later = |other: &Part| other.triggered > part.triggered && other.triggered + delay <= exposed_by;
         lock(&self.output).recent.iter().any(is_later)
     }
 

@@ -36,6 +36,11 @@ impl Confirmation {
         before - self.expected.len()
     }
 
+    /// Nothing is expected any more.
+    pub fn clear(&mut self) {
+        self.expected.clear();
+    }
+
     /// When the next part is overdue.
     pub fn next_event(&self) -> Option<Timestamp> {
         self.expected.front().copied()

@@ -21,7 +21,7 @@ use crate::clock::{Clock, MonotonicClock, Timestamp};
 pub mod by_hand;
 mod find;
 
-pub use find::{ChipLines, Found, GpioError, find, survey};
+pub use find::{ChipLines, Found, GpioError, find, named_chip, survey};
 use find::{explain, refused};
 
 /// Who holds the lines, for others to see.
@@ -74,7 +74,8 @@ impl Outputs {
             let request = builder.request().map_err(|error| refused(&path, &offsets, &error))?;
             self.requests.insert(path, request);
             for (role, _) in lines {
-                self.held.insert(role, Held { found: found[&role].clone(), level: None });
+                let level = (self.wanted[&role].drive == Drive::PushPull).then_some(false);
+                self.held.insert(role, Held { found: found[&role].clone(), level });
             }
         }
         Ok(())

@@ -207,6 +207,20 @@ impl Schedule {
         Some((part, due))
     }
 
+    /// Whether a part is on its way whose end hangs on the line's next moves: one to throw out, or any that a gate waits for.
+    pub fn has_parts_at_stake(&self) -> bool {
+        self.in_flight.iter().any(|part| !part.accepted || self.ejection.mode == Mode::Pass)
+    }
+
+    /// The places of the parts on their way are not known any more, or the belt was cleared: a gate opens for none of them. An
+    /// ejector still throws them out, which harms nobody.
+    pub fn bar(&mut self) {
+        if self.ejection.mode == Mode::Pass {
+            self.in_flight.clear();
+            self.active_until = None;
+        }
+    }
+
     /// The due moments of the parts that were not let pass since the last call.
     pub fn take_rejected(&mut self) -> Vec<Timestamp> {
         std::mem::take(&mut self.rejected)
@@ -228,8 +242,8 @@ impl Schedule {
         self.in_flight.back().is_some_and(|part| part.due.moment().is_none())
     }
 
-    pub fn mode(&self) -> Mode {
-        self.ejection.mode
+    pub fn ejection(&self) -> Ejection {
+        self.ejection
     }
 
     /// Whether parts are timed by encoder counts.
@@ -343,6 +357,22 @@ mod tests {
         schedule.arm(part(2, 0));
         schedule.advance(at(500));
         assert!(!schedule.cancel(part(2, 0)), "its time has come");
+    }
+
+    #[test]
+    fn parts_at_stake_are_those_to_throw_out_or_all_before_a_gate_which_opens_for_none_that_is_barred() {
+        let mut ejector = schedule(Mode::Eject);
+        assert!(ejector.arm(part(1, 0)));
+        assert!(ejector.has_parts_at_stake());
+        ejector.decide(part(1, 0), Verdict::Accept, at(10));
+        assert!(!ejector.has_parts_at_stake(), "an accepted part passes wherever it stands");
+        let mut gate = schedule(Mode::Pass);
+        assert!(gate.arm(part(1, 0)) && gate.arm(part(2, 100)));
+        gate.decide(part(1, 0), Verdict::Accept, at(10));
+        assert!(gate.has_parts_at_stake());
+        gate.bar();
+        assert!(matches!(gate.decide(part(2, 100), Verdict::Accept, at(200)), Verdict::NoDecision(_)));
+        assert_eq!(pulses(&mut gate), []);
     }
 
     #[test]

@@ -13,7 +13,8 @@
 //! `SEQUENCE` (the frame's number, as its source counts) and `REASON`: `journalctl VERDICT=reject`,
 //! `journalctl PART=17`.
 //!
-//! Other crates are heard from warnings on, and below only at the level `trace`.
+//! Other crates are heard from warnings on, and below only at the level `trace`. Whoever logs waits for nothing: a thread of
+//! its own writes the lines ([`super::queue`]).
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -22,6 +23,7 @@ use env_logger::fmt::Formatter;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
+use super::queue::Queue;
 use crate::config::LogTarget;
 use crate::part::{Outcome, Verdict};
 
@@ -59,7 +61,7 @@ pub fn start(level: LevelFilter, target: LogTarget) -> Result<Destination, log::
         Ok(None) => (Box::new(stderr), on_stderr, None),
         Err(reason) => (Box::new(stderr), on_stderr, Some(reason)),
     };
-    log::set_boxed_logger(logger)?;
+    log::set_boxed_logger(Box::new(Queue::before(logger)))?;
     log::set_max_level(level);
     if let Some(reason) = reason {
         log::error!(target: IDENTIFIER, "the systemd journal cannot be used: {reason}; logging to stderr instead");

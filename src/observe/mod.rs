@@ -4,4 +4,5 @@ pub mod colour_table;
 pub mod contact_sheet;
 pub mod heat_map;
 pub mod journal;
+pub mod queue;
 pub mod side_by_side;

@@ -122,9 +122,15 @@ impl Camera {
         SourceError::Disconnected(format!("{device}: the camera is not open; it is tried again"))
     }
 
-    /// Lets go of the device: while it is held open, a camera that is plugged in again gets another name.
+    /// Lets go of the device: while it is held open, a camera that is plugged in again gets another name. Its last picture
+    /// is only kept to tell whether the camera is stuck.
+    fn let_go(&mut self) {
+        self.running = None;
+        self.latest.iter_mut().for_each(|latest| latest.is_new = false);
+    }
+
     fn disconnected(&mut self, error: &io::Error) -> SourceError {
-        (self.running, self.latest) = (None, None);
+        self.let_go();
         unavailable(&self.settings.device, "taking a frame", error)
     }
 
@@ -167,8 +173,9 @@ impl Camera {
         let damaged = |reason: &dyn fmt::Display| {
             SourceError::BadFrame(format!("{}: frame {sequence}: {reason}", self.settings.device.display()))
         };
-        let captured = match judge(metadata, *capacity, self.clock.now(), not_before, running.interval) {
-            Judgement::Good(captured) => captured,
+        let judgement = judge(metadata, *capacity, self.clock.now(), not_before, running.interval);
+        let (captured, exposed_by) = match judgement {
+            Judgement::Good { captured, exposed_by } => (captured, exposed_by),
             Judgement::Damaged(reason) => return Err(damaged(&reason)),
             Judgement::Stale => return Ok(None),
         };
@@ -177,7 +184,8 @@ impl Camera {
         }
         let (width, height) = (self.settings.width_px, self.settings.height_px);
         let rgb = decode(running.format, width, height, running.stride, bytes).map_err(|error| damaged(&error))?;
-        Frame::new(width, height, rgb, captured, *sequence).map(Some).map_err(|error| damaged(&error))
+        let frame = Frame::new(width, height, rgb, captured, *sequence).map_err(|error| damaged(&error))?;
+        Ok(Some(frame.lasting_until(exposed_by)))
     }
 }
 
@@ -205,20 +213,21 @@ impl FrameSource for Camera {
         if !self.take(timeout)? {
             return Ok(Watched::Silence);
         }
-        let same_since = self.latest.as_ref().and_then(|latest| latest.same_since);
-        if let Some(same_for) = same_since.map(|since| self.clock.now().since(since)).filter(|time| *time >= STUCK) {
-            (self.running, self.latest) = (None, None);
-            return Err(SourceError::Disconnected(format!(
-                "{}: for {} ms all frames are the same to the last bit; the camera is stuck and is opened again",
-                self.settings.device.display(),
-                same_for.as_millis()
-            )));
+        let Some(since) = self.latest.as_ref().and_then(|latest| latest.same_since) else { return Ok(Watched::Frame) };
+        let same_for = self.clock.now().since(since);
+        if same_for < STUCK {
+            return Ok(Watched::Silence);
         }
-        Ok(Watched::Frame)
+        self.let_go();
+        Err(SourceError::Disconnected(format!(
+            "{}: for {} ms all frames are the same to the last bit; the camera is stuck and is opened again",
+            self.settings.device.display(),
+            same_for.as_millis()
+        )))
     }
 
     fn reopen(&mut self) -> Result<(), SourceError> {
-        (self.running, self.latest) = (None, None);
+        self.let_go();
         self.sequence.restart();
         let (running, description) = start(&self.settings)?;
         // The same format again after an unplugged camera is back, even if another was put in its place.

@@ -124,6 +124,7 @@ fn watch(belt_settings: &BeltSettings, inspector: Inspector, heat_maps: &Path) -
         schedule: Schedule::new(EJECTION),
         outputs: Box::new(DryRun { because: "it is a demonstration" }),
         heartbeat: Duration::from_millis(50),
+        stops_with_ready: false,
         inputs: None,
         confirm_within: None,
         clock,

@@ -1,15 +1,19 @@
 //! `rejectd gpio`: find the lines, see them move, try the wiring, and let go of them.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::{Configured, GpioLoopback, GpioSet, GpioVerb, GpioWatch};
 use crate::config;
+use crate::daemon::socket::{SocketError, client_path, has_daemon};
 use crate::line::backend::open_outputs;
 use crate::line::gpiochip::by_hand::{Loopback, hold, loopback, watch};
-use crate::line::gpiochip::{ChipLines, Found, GpioError, find, survey};
+use crate::line::gpiochip::{ChipLines, Found, GpioError, find, named_chip, survey};
 use crate::line::wiring::LineName;
 
 /// Runs the verb. The exit code is 1 if the loop of a self-test lost a turn.
@@ -26,11 +30,10 @@ pub fn run(verb: &GpioVerb) -> anyhow::Result<ExitCode> {
 }
 
 fn list(chip: Option<&str>) -> Result<(), GpioError> {
-    for found in survey()? {
-        let is_asked = |asked: &str| found.name == asked || found.label == asked || found.path.as_os_str() == asked;
-        if chip.is_none_or(is_asked) {
-            print!("{}", table(&found));
-        }
+    let chips = survey()?;
+    match chip {
+        Some(asked) => print!("{}", table(named_chip(&chips, asked)?)),
+        None => chips.iter().for_each(|chip| print!("{}", table(chip))),
     }
     Ok(())
 }
@@ -57,11 +60,17 @@ fn locate(chip: Option<&str>, line: &str) -> Result<Found, GpioError> {
     find(&survey()?, chip, &line)
 }
 
-fn set(args: &GpioSet) -> Result<(), GpioError> {
+fn set(args: &GpioSet) -> anyhow::Result<()> {
+    // An output that is left as it was may keep its level.
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, interrupted.clone())?;
+    }
     let line = locate(args.chip.as_deref(), &args.line)?;
     let level = if args.low { "low" } else { "high" };
-    println!("{line} is {level} for {} ms, then let go", args.ms);
-    hold(&line, !args.low, Duration::from_millis(args.ms))
+    let then = if args.keep { "let go as it is" } else { "set back and let go" };
+    println!("{line} is {level} for {} ms, then {then}", args.ms);
+    Ok(hold(&line, !args.low, Duration::from_millis(args.ms), args.keep, &interrupted)?)
 }
 
 fn watch_lines(args: &GpioWatch) -> anyhow::Result<()> {
@@ -121,6 +130,10 @@ fn verdict(Loopback { delays, lost }: &Loopback, turns: usize) -> String {
 /// Drives all outputs of a configuration inactive and lets go of them: what systemd does after a crash.
 fn release(args: &Configured) -> anyhow::Result<()> {
     let settings = config::load(&args.config)?;
+    let socket = client_path(&settings, &args.config);
+    if has_daemon(&socket)? {
+        return Err(SocketError::Taken { path: socket }.into());
+    }
     let (outputs, _) = open_outputs(&settings.line.wiring).context("the lines could not be released")?;
     println!("released: {}", outputs.describe());
     Ok(())

@@ -11,7 +11,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The daemon with its log, line by line.
 pub struct Daemon {
     pub child: Child,
-    lines: Receiver<String>,
+    pub lines: Receiver<String>,
 }
 
 impl Daemon {

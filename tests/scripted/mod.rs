@@ -97,8 +97,8 @@ pub enum CameraFault {
     Hangs(Duration),
 }
 
-/// A camera that streams every 33 ms. Each frame carries in its pixels when it was captured, so that a judge can tell
-/// whose it is.
+/// A camera that streams every 33 ms. Each frame carries in its pixels when it was really exposed, which is somewhere in
+/// between what can be told from outside, so that a judge can see whose it is.
 struct ScriptedCamera {
     clock: SimulatedClock,
     draw: Box<dyn FnMut() -> CameraFault + Send>,
@@ -118,9 +118,10 @@ fn next_frame(moment: Timestamp) -> Timestamp {
 }
 
 fn frame_of(captured: Timestamp, sequence: u64) -> Frame {
+    let exposed = captured + FRAME.mul_f64((sequence % 7) as f64 / 6.0);
     let mut rgb = vec![0; 3 * 16 * 16];
-    rgb[..8].copy_from_slice(&captured.0.to_le_bytes());
-    Frame::new(16, 16, rgb, captured, sequence).unwrap()
+    rgb[..8].copy_from_slice(&exposed.0.to_le_bytes());
+    Frame::new(16, 16, rgb, captured, sequence).unwrap().lasting_until(captured + FRAME)
 }
 
 impl FrameSource for ScriptedCamera {
@@ -151,7 +152,7 @@ impl FrameSource for ScriptedCamera {
             CameraFault::Hangs(time) => self.clock.sleep_until(now + time),
         }
         // A frame arrives when it is read out.
-        self.clock.sleep_until(captured + FRAME / 2);
+        self.clock.sleep_until(captured + FRAME + FRAME / 2);
         self.sequence += 1;
         Ok(frame_of(captured, self.sequence))
     }
@@ -236,7 +237,7 @@ pub fn judge(clock: &SimulatedClock, parts: Arc<Vec<Timestamp>>, pace: Pace) -> 
     let clock = clock.clone();
     let by = move |frame: &Frame| {
         let shown = u64::from_le_bytes(frame.rgb()[..8].try_into().unwrap());
-        assert_eq!(shown, frame.captured.0);
+        assert!((frame.captured.0..=frame.exposed_by.0).contains(&shown));
         let time = pace.lock().unwrap()();
         clock.sleep_until(clock.now() + time.expect("a bug in the network"));
         let before = parts.partition_point(|part| part.0 <= shown);
@@ -270,6 +271,8 @@ pub struct Line {
     pub on_fault: OnFault,
     /// How many outcomes may wait for the observer.
     pub backlog: usize,
+    /// Whether the belt stops when ready falls.
+    pub stops_with_ready: bool,
     /// When the line is told to stop, after the last part.
     pub rest: Duration,
 }
@@ -290,6 +293,7 @@ impl Line {
             confirm_within: None,
             on_fault: OnFault::Reject,
             backlog: 8192,
+            stops_with_ready: false,
             rest: ms(3000),
         }
     }
@@ -342,6 +346,7 @@ impl Line {
                 verify: self.verify,
             }),
             heartbeat: ms(50),
+            stops_with_ready: self.stops_with_ready,
             inputs: Some(Box::new(ScriptedInputs {
                 clock: clock.clone(),
                 edges: edges.into(),

@@ -1,5 +1,6 @@
 //! Lines moved and watched by hand, to find out which is which and whether the wiring works.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use gpiocdev::Request;
@@ -12,9 +13,15 @@ use crate::clock::{Clock, MonotonicClock, Timestamp};
 /// An output may take so long to show on an input that it is wired to: an opto-coupler and a debounced input need some.
 const LOOPBACK_LIMIT: Duration = Duration::from_millis(200);
 
-/// Makes a line an output with the given level for so long, then lets go of it.
+/// How soon an interrupt is heard.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Makes a line an output with the given level for so long, sets it to the other one, and lets go of it: a driver may keep
+/// the level of a line that is let go. With `keeps` it is let go as it is, to see what the driver does.
+/// * `interrupted` — ends it before its time
+///
 /// # Errors  `GpioError`
-pub fn hold(line: &Found, high: bool, time: Duration) -> Result<(), GpioError> {
+pub fn hold(line: &Found, high: bool, time: Duration, keeps: bool, interrupted: &AtomicBool) -> Result<(), GpioError> {
     let request = Request::builder()
         .on_chip(&line.chip)
         .with_consumer(CONSUMER)
@@ -22,9 +29,14 @@ pub fn hold(line: &Found, high: bool, time: Duration) -> Result<(), GpioError> {
         .as_output(Value::from(high))
         .request()
         .map_err(|error| refused(&line.chip, &[line.offset], &error))?;
-    std::thread::sleep(time);
-    drop(request);
-    Ok(())
+    let until = Instant::now() + time;
+    while Instant::now() < until && !interrupted.load(Ordering::Relaxed) {
+        std::thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));
+    }
+    if keeps {
+        return Ok(());
+    }
+    request.set_lone_value(Value::from(!high)).map_err(|error| GpioError::Failed(explain(&line.chip, &error)))
 }
 
 /// An edge of a line that is watched.
@@ -114,5 +126,6 @@ pub fn loopback(output: &Found, input: &Found, turns: usize) -> Result<Loopback,
         }
         result.lost += usize::from(!arrived);
     }
+    out.set_lone_value(Value::Inactive).map_err(|error| GpioError::Failed(explain(&output.chip, &error)))?;
     Ok(result)
 }

@@ -127,7 +127,9 @@ pub fn find(chips: &[ChipLines], chip: Option<&str>, line: &LineName) -> Result<
     }
 }
 
-fn named_chip<'a>(chips: &'a [ChipLines], asked: &str) -> Result<&'a ChipLines, GpioError> {
+/// The chip of that name, path or label.
+/// # Errors  `GpioError::NoSuchChip`
+pub fn named_chip<'a>(chips: &'a [ChipLines], asked: &str) -> Result<&'a ChipLines, GpioError> {
     let is_asked = |chip: &&ChipLines| chip.name == asked || chip.label == asked || chip.path == Path::new(asked);
     let there = || chip_list(&chips.iter().collect::<Vec<_>>());
     chips.iter().find(is_asked).ok_or_else(|| GpioError::NoSuchChip { asked: asked.to_owned(), there: there() })

@@ -13,16 +13,16 @@ pub enum Judgement {
     Stale,
     /// A sentence's end: why nobody can look at it.
     Damaged(String),
-    /// Whole, as far as the driver knows, and captured at this moment.
-    Good(Timestamp),
+    /// Whole, as far as the driver knows; its exposure began at `captured` at the earliest, and had ended by `exposed_by`.
+    Good { captured: Timestamp, exposed_by: Timestamp },
 }
 
 /// Judges a buffer by what the kernel says of it.
 ///
 /// A frame counts as captured when its exposure began, which no driver stamps. One that says it stamps the start of the
 /// exposure (uvcvideo) stamps the arrival of the first byte, which comes after the exposure, at most a frame interval
-/// later; one that stamps the end has read the frame out since, for another interval. A buffer that is both stale and
-/// damaged is stale.
+/// later; one that stamps the end has read the frame out since, for another interval. So the stamp is also the moment by
+/// which the exposure, of the first lines at least, had ended. A buffer that is both stale and damaged is stale.
 /// * `capacity` — bytes of the buffer
 /// * `now` — a moment after the buffer was taken
 /// * `interval` — from frame to frame
@@ -51,7 +51,7 @@ pub fn judge(
         _ if buffer.flags.contains(Flags::ERROR) => "the driver marked it as damaged".to_owned(),
         0 => "it is empty".to_owned(),
         used if used > capacity => format!("it claims {used} bytes of a buffer of {capacity}"),
-        _ => return Judgement::Good(captured),
+        _ => return Judgement::Good { captured, exposed_by: stamp },
     };
     Judgement::Damaged(reason)
 }
@@ -103,7 +103,8 @@ mod tests {
     #[test]
     fn a_frame_older_than_the_trigger_is_stale_even_if_it_is_damaged() {
         let good = buffer(Flags::TSTAMP_SRC_SOE);
-        assert_eq!(judge_at(&good, 8_467_000_000), Judgement::Good(Timestamp(8_467_000_000)));
+        let (captured, exposed_by) = (Timestamp(8_467_000_000), Timestamp(8_500_000_000));
+        assert_eq!(judge_at(&good, 8_467_000_000), Judgement::Good { captured, exposed_by });
         assert_eq!(judge_at(&good, 8_467_000_001), Judgement::Stale);
         assert_eq!(judge_at(&buffer(Flags::TSTAMP_SRC_SOE | Flags::ERROR), 8_467_000_001), Judgement::Stale);
     }
@@ -111,7 +112,8 @@ mod tests {
     #[test]
     fn a_frame_stamped_at_its_end_began_two_intervals_earlier() {
         let end = buffer(Flags::TSTAMP_SRC_EOF);
-        assert_eq!(judge_at(&end, 8_434_000_000), Judgement::Good(Timestamp(8_434_000_000)));
+        let (captured, exposed_by) = (Timestamp(8_434_000_000), Timestamp(8_500_000_000));
+        assert_eq!(judge_at(&end, 8_434_000_000), Judgement::Good { captured, exposed_by });
         assert_eq!(judge_at(&end, 8_467_000_000), Judgement::Stale);
     }
 
