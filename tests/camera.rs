@@ -54,9 +54,9 @@ fn bar(frame: &Frame, index: usize) -> [f64; 3] {
     sum.map(|sum| sum / (columns.len() * (height * 3 / 4 - height / 4)) as f64)
 }
 
-/// BT.601, full range, as the one grey channel has it.
+/// The luminance of BT.709, as this driver makes its one grey channel of sRGB.
 fn grey([r, g, b]: [f64; 3]) -> [f64; 3] {
-    [0.299 * r + 0.587 * g + 0.114 * b; 3]
+    [0.2126 * r + 0.7152 * g + 0.0722 * b; 3]
 }
 
 #[test]

@@ -123,10 +123,10 @@ impl Camera {
     }
 
     /// Lets go of the device: while it is held open, a camera that is plugged in again gets another name. Its last picture
-    /// is only kept to tell whether the camera is stuck.
+    /// is only kept to be told from the next one.
     fn let_go(&mut self) {
         self.running = None;
-        self.latest.iter_mut().for_each(|latest| latest.is_new = false);
+        self.latest.iter_mut().for_each(|latest| (latest.is_new, latest.same_since) = (false, None));
     }
 
     fn disconnected(&mut self, error: &io::Error) -> SourceError {
