@@ -632,6 +632,15 @@ fn a_sensor_line_makes_the_trigger_unless_another_kind_is_named() {
 }
 
 #[test]
+fn the_ten_lines_of_the_installation_page_are_a_configuration() {
+    let page = include_str!("../../docs/install.md");
+    let text = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let settings = parse(text, NAME).unwrap();
+    assert_eq!(settings.line.ejection.delay, Delay::Time(Duration::from_millis(800)));
+    assert!(settings.line.wiring.inputs[&Sensor::Trigger].active_low);
+}
+
+#[test]
 fn wirings_that_cannot_work_are_told() {
     let cases = [
         ("[trigger]\nkind = \"gpio\"", "6:8: [trigger] kind is \"gpio\", but [trigger.gpio] line is missing"),
