@@ -42,6 +42,9 @@ use stream::Stream;
 
 /// A picture that stays the same to the last bit for so long is none: the camera is stuck.
 const STUCK: Duration = Duration::from_secs(1);
+/// One whose pixels differ by no more than so many levels shows nothing, and may well stay the same: black between two
+/// flashes of a strobe.
+const FEATURELESS: u8 = 16;
 
 /// What is asked of a camera.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,8 +78,11 @@ struct Latest {
     capacity: usize,
     metadata: Metadata,
     sequence: u64,
-    /// Since when it has been the same to the last bit, if the one before was: noise makes no two frames alike.
+    /// Since when it has been the same to the last bit, if the one before was: noise makes no two frames alike that show
+    /// something.
     same_since: Option<Timestamp>,
+    /// Shows nothing; known only of a picture that came twice.
+    is_featureless: bool,
     /// Nobody has asked for it yet.
     is_new: bool,
 }
@@ -150,13 +156,25 @@ impl Camera {
                 let used = &buffer[..buffer.len().min(metadata.bytesused as usize)];
                 let before = self.latest.take();
                 let same = before.as_ref().filter(|before| before.bytes == used);
-                let same_since = same.map(|before| before.same_since.unwrap_or_else(|| self.clock.now()));
+                let (same_since, is_featureless) = match same {
+                    None => (None, false),
+                    Some(before) if before.same_since.is_some() || before.is_featureless => {
+                        (before.same_since, before.is_featureless)
+                    }
+                    Some(_) => {
+                        let (width, height) = (self.settings.width_px, self.settings.height_px);
+                        let rgb = decode(running.format, width, height, running.stride, used);
+                        let is_featureless = rgb.is_ok_and(|rgb| is_featureless(&rgb));
+                        ((!is_featureless).then(|| self.clock.now()), is_featureless)
+                    }
+                };
                 let mut bytes = before.map_or_else(Vec::new, |before| before.bytes);
                 bytes.clear();
                 bytes.extend_from_slice(used);
                 let sequence = self.sequence.widen(metadata.sequence);
                 let (capacity, metadata) = (buffer.len(), *metadata);
-                self.latest = Some(Latest { bytes, capacity, metadata, sequence, same_since, is_new: true });
+                let is_new = true;
+                self.latest = Some(Latest { bytes, capacity, metadata, sequence, same_since, is_featureless, is_new });
             }
         }
         Ok(true)
@@ -244,6 +262,12 @@ impl FrameSource for Camera {
     fn describe(&self) -> String {
         self.description.clone()
     }
+}
+
+/// Whether the levels of a picture, of any channel, are all about the same.
+fn is_featureless(rgb: &[u8]) -> bool {
+    let darkest = rgb.iter().min().unwrap_or(&0);
+    rgb.iter().max().unwrap_or(&0) - darkest <= FEATURELESS
 }
 
 /// What a device is and what it offers, for a person to read.
@@ -475,6 +499,12 @@ mod tests {
             let text = error.to_string();
             assert!(text.starts_with("/dev/video9 ") && text.contains(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn a_picture_that_shows_nothing_may_come_twice() {
+        assert!(is_featureless(&[3, 0, 16, 5]) && is_featureless(&[]));
+        assert!(!is_featureless(&[3, 0, 17, 5]));
     }
 
     #[test]
