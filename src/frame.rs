@@ -58,6 +58,11 @@ impl Frame {
         Ok(Frame { width, height, rgb, captured, exposed_by: captured, sequence })
     }
 
+    /// The same frame, taken at this moment as the source's `sequence`th.
+    pub fn taken(self, captured: Timestamp, sequence: u64) -> Frame {
+        Frame { captured, exposed_by: captured, sequence, ..self }
+    }
+
     /// The same frame, whose exposure may have lasted until `exposed_by`.
     pub fn lasting_until(self, exposed_by: Timestamp) -> Frame {
         Frame { exposed_by, ..self }

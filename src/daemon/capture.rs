@@ -174,7 +174,13 @@ impl Capture<'_> {
 
     fn reopen(&mut self) -> Result<(), SourceError> {
         self.shared.progress.promise(Stage::Capture, self.clock.now() + REOPEN_LIMIT);
-        self.source.reopen()
+        self.source.reopen()?;
+        // Open is not yet alive: the first frame shows that.
+        if let Some(lost) = &mut self.lost {
+            lost.reopen = false;
+        }
+        self.seen = self.clock.now();
+        Ok(())
     }
 
     /// The first frame captured at or after `now`; arms the ticks that pass while it is waited for.

@@ -8,7 +8,7 @@ use super::progress::{NAP, Stage};
 use super::shared::{Output, Shared, lock};
 use crate::clock::Timestamp;
 use crate::line::schedule::{Ejection, Mode};
-use crate::line::{LineOutputs, Role};
+use crate::line::{LineOutputs, Role, Untrue};
 
 /// The pause before a line that could not be set, at once and once more, is tried again.
 const RETRY_LINE: Duration = Duration::from_millis(20);
@@ -16,12 +16,19 @@ const RETRY_LINE: Duration = Duration::from_millis(20);
 const RELEASE_TRIES: u32 = 50;
 /// From so much on, a late pulse is worth a line in the log.
 const LATE: Duration = Duration::from_millis(20);
-/// How often the lines are read back.
+/// A pulse-watchdog relay that has had no beat for so long has let go.
+const MISSED_BEATS: Duration = Duration::from_millis(200);
+/// How often the lines are read back, besides after each move of the reject line.
 const VERIFY: Duration = Duration::from_millis(100);
 /// At the end a belt that has brought no encoder count for so long is taken to stand still.
 const STANDSTILL: Duration = Duration::from_secs(1);
 /// And parts that wait for counts are waited for no longer than this.
 pub(super) const LONGEST_END: Duration = Duration::from_secs(60);
+
+/// So much later than it is due a pulse may begin and still hit its part.
+fn latest(pulse: Duration) -> Duration {
+    LATE.max(pulse / 2)
+}
 
 /// What a person is told when a part passed that was to be rejected.
 const LOST: &str = "a part that was to be rejected was not in time, look for it behind the ejector";
@@ -47,8 +54,10 @@ pub(super) struct Outputs<'a> {
     /// When the end began.
     closed: Option<Timestamp>,
     stops_with_ready: bool,
-    /// Whether all was well when it was last looked at.
+    /// Whether all has been well since the belt was last taken to stand with parts on it.
     was_sound: bool,
+    /// When it was last looked.
+    looked: Timestamp,
 }
 
 impl Outputs<'_> {
@@ -68,6 +77,7 @@ impl Outputs<'_> {
             closed: None,
             stops_with_ready,
             was_sound: false,
+            looked: shared.clock.now(),
         }
     }
 
@@ -133,7 +143,13 @@ impl Outputs<'_> {
         let is_sound = output.ready && !self.has_failed() && !stalled;
         let is_timed = !output.schedule.is_counted();
         let strands = self.stops_with_ready && is_timed && is_open && output.schedule.has_parts_at_stake();
-        let stranded = std::mem::replace(&mut self.was_sound, is_sound) && !is_sound && strands;
+        // A heart that missed its beats may have stopped the belt too.
+        let paused = now.since(std::mem::replace(&mut self.looked, now)) > MISSED_BEATS;
+        let stranded = self.was_sound && (!is_sound || paused) && strands;
+        self.was_sound = is_sound || self.was_sound && !stranded;
+        if self.stops_with_ready && is_timed && !is_sound {
+            output.schedule.close_gate();
+        }
         output.shows_ready = is_sound && is_open;
         let wanted = [
             (Role::Reject, reject),
@@ -185,7 +201,7 @@ impl Outputs<'_> {
                 if never {
                     self.owed = None;
                 }
-                never || !is_active && passed(ejection.pulse)
+                never || !is_active && passed(latest(ejection.pulse))
             }
             Mode::Pass if self.owed == Some(false) => !rejected.is_empty(),
             Mode::Pass => is_active && passed(LATE),
@@ -199,7 +215,7 @@ impl Outputs<'_> {
         let Ejection { mode, pulse, .. } = output.schedule.ejection();
         drop(output);
         let most = match (mode, active) {
-            (Mode::Eject, true) => pulse,
+            (Mode::Eject, true) => latest(pulse),
             (Mode::Pass, false) => LATE,
             _ => Duration::MAX,
         };
@@ -251,6 +267,9 @@ impl Outputs<'_> {
                     {
                         self.note_lateness(self.shared.clock.now().since(due), *wanted);
                     }
+                    if *role == Role::Reject && !self.untrue {
+                        self.verify_at = Timestamp(0);
+                    }
                     self.levels[index] = Some(*wanted);
                 }
                 Err(why) => failure = Some(format!("the {role} line could not be set: {why}")),
@@ -280,10 +299,14 @@ impl Outputs<'_> {
     fn verify(&mut self, now: Timestamp) -> bool {
         self.verify_at = now + VERIFY;
         let verified = catch_unwind(AssertUnwindSafe(|| self.lines.verify()));
-        let failure = verified.unwrap_or_else(|_| Err("the driver of the lines panicked".into())).err();
+        let panicked = || Err(Untrue { role: Role::Reject, why: "the driver of the lines panicked".into() });
+        let failure = verified.unwrap_or_else(|_| panicked()).err();
         let had_failed = self.has_failed();
         self.untrue = failure.is_some();
-        self.tell(had_failed, failure.as_deref());
+        self.tell(had_failed, failure.as_ref().map(|untrue| untrue.why.as_str()));
+        if failure.is_some_and(|untrue| untrue.role == Role::Reject) {
+            self.shared.stop_until_reload(LOST);
+        }
         !self.untrue
     }
 

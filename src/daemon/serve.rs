@@ -49,6 +49,7 @@ pub fn serve(config: &Path) -> anyhow::Result<Summary> {
     // From here on a signal waits until there is someone to obey it.
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     journal::start(settings.log.level, settings.log.target)?;
+    let _last_lines = LastLines;
     log::info!("rejectd {} starts with {}", env!("CARGO_PKG_VERSION"), config.display());
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock);
     // Before any line is touched: another daemon may be at work on them.
@@ -118,7 +119,6 @@ pub fn serve(config: &Path) -> anyhow::Result<Summary> {
         summary.empty,
         summary.unobserved
     );
-    log::logger().flush();
     Ok(summary)
 }
 
@@ -143,6 +143,15 @@ fn open_lines(settings: &Settings) -> Result<Lines, LineError> {
         log::info!("inputs: {}", inputs.describe());
     }
     Ok((outputs, inputs))
+}
+
+/// Waits, when it is dropped, until the last lines of the log are written.
+struct LastLines;
+
+impl Drop for LastLines {
+    fn drop(&mut self) {
+        log::logger().flush();
+    }
 }
 
 /// Ends the thread that waits for signals when it is dropped.

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
 use super::wiring::{Bias, Drive, InputLine, LineName, OutputLine, Wiring};
-use super::{Edge, LineInputs, LineOutputs, Role, Sensor};
+use super::{Edge, LineInputs, LineOutputs, Role, Sensor, Untrue};
 use crate::clock::{Clock, MonotonicClock, Timestamp};
 
 pub mod by_hand;
@@ -111,24 +111,25 @@ impl LineOutputs for Outputs {
         }
     }
 
-    fn verify(&mut self) -> Result<(), String> {
-        for (role, held) in &self.held {
+    fn verify(&mut self) -> Result<(), Untrue> {
+        for (&role, held) in &self.held {
             let Found { chip, offset, .. } = &held.found;
             let Some(level) = held.level else { continue };
             match self.requests[chip].value(*offset).map(bool::from) {
                 Ok(found) if found == level => {}
                 Ok(_) => {
                     let word = |active| if active { "active" } else { "inactive" };
-                    return Err(format!(
+                    let why = format!(
                         "the {role} line ({}) was set {} but reads {}; look for a short circuit, or for what else drives it",
                         held.found,
                         word(level),
                         word(!level)
-                    ));
+                    );
+                    return Err(Untrue { role, why });
                 }
                 Err(error) => {
                     let chip = chip.clone();
-                    return Err(self.lose(&chip, &error));
+                    return Err(Untrue { role, why: self.lose(&chip, &error) });
                 }
             }
         }

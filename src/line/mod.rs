@@ -99,13 +99,21 @@ pub trait LineOutputs: Send {
     fn set(&mut self, role: Role, active: bool, now: Timestamp) -> Result<(), String>;
 
     /// Whether the lines are still there and have the levels that they were set to; asked often.
-    /// # Errors  A sentence.
-    fn verify(&mut self) -> Result<(), String> {
+    /// # Errors  `Untrue`, of the first that has not.
+    fn verify(&mut self) -> Result<(), Untrue> {
         Ok(())
     }
 
     /// One line for the log: which lines these are.
     fn describe(&self) -> String;
+}
+
+/// A line that does not have the level that it was set to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untrue {
+    pub role: Role,
+    /// A sentence.
+    pub why: String,
 }
 
 /// A change of an input line.

@@ -9,7 +9,7 @@ use rppal::gpio::{Error, Gpio, OutputPin};
 use rppal::system::DeviceInfo;
 
 use super::wiring::{Drive, LineName, OutputLine};
-use super::{LineOutputs, Role};
+use super::{LineOutputs, Role, Untrue};
 use crate::clock::Timestamp;
 
 /// The output lines of a station on the header.
@@ -101,14 +101,15 @@ impl LineOutputs for Outputs {
         Ok(())
     }
 
-    fn verify(&mut self) -> Result<(), String> {
+    fn verify(&mut self) -> Result<(), Untrue> {
         let wrong = self.pins.iter().find(|(_, pin)| pin.pin.is_set_high() != (pin.active != pin.active_low));
-        wrong.map_or(Ok(()), |(role, pin)| {
-            Err(format!(
+        wrong.map_or(Ok(()), |(&role, pin)| {
+            let why = format!(
                 "the {role} line (GPIO{}) does not have the level that it was set to; look for a short circuit, or for \
                  what else drives it",
                 pin.pin.pin()
-            ))
+            );
+            Err(Untrue { role, why })
         })
     }
 

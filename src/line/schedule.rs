@@ -69,6 +69,8 @@ struct InFlight {
     id: TriggerId,
     due: Due,
     accepted: bool,
+    /// A person has taken it away.
+    barred: bool,
 }
 
 /// When a part is at the ejector; a schedule has only one kind, but a count that was reached becomes a moment.
@@ -112,7 +114,7 @@ impl Schedule {
             Delay::Counts(counts) => Due::Count(self.counts + counts),
         };
         let place = self.in_flight.partition_point(|other| other.due <= due);
-        self.in_flight.insert(place, InFlight { id: part.id, due, accepted: false });
+        self.in_flight.insert(place, InFlight { id: part.id, due, accepted: false, barred: false });
         true
     }
 
@@ -169,7 +171,7 @@ impl Schedule {
         let Ejection { mode, pulse, .. } = self.ejection;
         while let Some((part, due)) = self.leave(now) {
             if !part.accepted {
-                self.rejected.push(due);
+                self.rejected.extend((!part.barred).then_some(due));
                 self.bridged_to = None;
             }
             self.active_until = match (mode, part.accepted) {
@@ -209,16 +211,22 @@ impl Schedule {
 
     /// Whether a part is on its way whose end hangs on the line's next moves: one to throw out, or any that a gate waits for.
     pub fn has_parts_at_stake(&self) -> bool {
-        self.in_flight.iter().any(|part| !part.accepted || self.ejection.mode == Mode::Pass)
+        self.in_flight.iter().any(|part| !part.barred && (!part.accepted || self.ejection.mode == Mode::Pass))
     }
 
-    /// The places of the parts on their way are not known any more, or the belt was cleared: a gate opens for none of them. An
-    /// ejector still throws them out, which harms nobody.
-    pub fn bar(&mut self) {
+    /// The places of the parts on their way are not known any more: a gate opens for none of them.
+    pub fn close_gate(&mut self) {
         if self.ejection.mode == Mode::Pass {
             self.in_flight.clear();
             self.active_until = None;
         }
+    }
+
+    /// The belt was cleared: a gate opens for none of the parts that were on their way, and those that an ejector blows at are
+    /// not there.
+    pub fn bar(&mut self) {
+        self.close_gate();
+        self.in_flight.iter_mut().for_each(|part| part.barred = true);
     }
 
     /// The due moments of the parts that were not let pass since the last call.
@@ -366,6 +374,11 @@ mod tests {
         assert!(ejector.has_parts_at_stake());
         ejector.decide(part(1, 0), Verdict::Accept, at(10));
         assert!(!ejector.has_parts_at_stake(), "an accepted part passes wherever it stands");
+        assert!(ejector.arm(part(2, 100)));
+        ejector.bar();
+        assert!(!ejector.has_parts_at_stake());
+        assert_eq!(pulses(&mut ejector), [(600, 650)], "a blow at nothing");
+        assert!(ejector.take_rejected().is_empty());
         let mut gate = schedule(Mode::Pass);
         assert!(gate.arm(part(1, 0)) && gate.arm(part(2, 100)));
         gate.decide(part(1, 0), Verdict::Accept, at(10));

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{Level, Log, Metadata, Record};
@@ -15,6 +15,8 @@ use log::{Level, Log, Metadata, Record};
 const WAITING: usize = 1024;
 /// The longest that the end waits for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
+/// How often it is tried to get in line.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A logger before which lines wait.
 pub struct Queue {
@@ -74,10 +76,12 @@ impl Log for Queue {
     }
 
     fn flush(&self) {
+        let until = Instant::now() + LAST_LINES;
         let (written, answer) = sync_channel(1);
-        if self.lines.try_send(Sent::Flush(written)).is_ok() {
-            let _ = answer.recv_timeout(LAST_LINES);
+        while self.lines.try_send(Sent::Flush(written.clone())).is_err() && Instant::now() < until {
+            std::thread::sleep(LOOK);
         }
+        let _ = answer.recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -136,7 +140,6 @@ impl<'kvs> VisitSource<'kvs> for Fields {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::time::Instant;
 
     use super::*;
 

@@ -89,9 +89,8 @@ impl FrameSource for FolderSource {
         self.next += 1;
         self.sequence += 1;
         let captured = self.clock.now().max(not_before);
-        let mut frame = read_frame(path).map_err(|error| SourceError::BadFrame(error.to_string()))?;
-        (frame.captured, frame.sequence) = (captured, sequence);
-        Ok(frame)
+        let frame = read_frame(path).map_err(|error| SourceError::BadFrame(error.to_string()))?;
+        Ok(frame.taken(captured, sequence))
     }
 
     /// Lists the folder again and begins with its first picture; the sequence goes on.

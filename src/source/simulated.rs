@@ -242,10 +242,10 @@ impl FrameSource for SimulatedSource {
             return Err(SourceError::Exhausted);
         }
         let captured = self.clock.now().max(not_before);
-        let (mut frame, _) = self.belt.part(self.next);
-        frame.captured = captured;
+        let (frame, _) = self.belt.part(self.next);
         self.next += 1;
-        Ok(frame)
+        let sequence = frame.sequence;
+        Ok(frame.taken(captured, sequence))
     }
 
     fn reopen(&mut self) -> Result<(), SourceError> {

@@ -41,7 +41,7 @@ use offer::{choose, offer_text, offered_formats, rate_of, rate_text};
 use stream::Stream;
 
 /// A picture that stays the same to the last bit for so long is none: the camera is stuck.
-const STUCK: Duration = Duration::from_secs(1);
+const STUCK: Duration = Duration::from_millis(800);
 /// One whose pixels differ by no more than so many levels shows nothing, and may well stay the same: black between two
 /// flashes of a strobe.
 const FEATURELESS: u8 = 16;
@@ -78,8 +78,8 @@ struct Latest {
     capacity: usize,
     metadata: Metadata,
     sequence: u64,
-    /// Since when it has been the same to the last bit, if the one before was: noise makes no two frames alike that show
-    /// something.
+    /// Since when it has been the same to the last bit, if the one before was: noise makes no two frames alike that show a
+    /// part.
     same_since: Option<Timestamp>,
     /// Shows nothing; known only of a picture that came twice.
     is_featureless: bool,
@@ -151,21 +151,19 @@ impl Camera {
         }
         match running.stream.take() {
             Err(error) => return Err(self.disconnected(&error)),
-            Ok(None) => {}
+            // Some cameras send the first one damaged; it tells nothing.
+            Ok(None) => return Ok(false),
             Ok(Some((buffer, metadata))) => {
                 let used = &buffer[..buffer.len().min(metadata.bytesused as usize)];
                 let before = self.latest.take();
                 let same = before.as_ref().filter(|before| before.bytes == used);
                 let (same_since, is_featureless) = match same {
                     None => (None, false),
-                    Some(before) if before.same_since.is_some() || before.is_featureless => {
-                        (before.same_since, before.is_featureless)
-                    }
+                    Some(before) if before.same_since.is_some() => (before.same_since, before.is_featureless),
                     Some(_) => {
                         let (width, height) = (self.settings.width_px, self.settings.height_px);
                         let rgb = decode(running.format, width, height, running.stride, used);
-                        let is_featureless = rgb.is_ok_and(|rgb| is_featureless(&rgb));
-                        ((!is_featureless).then(|| self.clock.now()), is_featureless)
+                        (Some(self.clock.now()), rgb.is_ok_and(|rgb| is_featureless(&rgb)))
                     }
                 };
                 let mut bytes = before.map_or_else(Vec::new, |before| before.bytes);
@@ -231,7 +229,8 @@ impl FrameSource for Camera {
         if !self.take(timeout)? {
             return Ok(Watched::Silence);
         }
-        let Some(since) = self.latest.as_ref().and_then(|latest| latest.same_since) else { return Ok(Watched::Frame) };
+        let latest = self.latest.as_ref().filter(|latest| !latest.is_featureless);
+        let Some(since) = latest.and_then(|latest| latest.same_since) else { return Ok(Watched::Frame) };
         let same_for = self.clock.now().since(since);
         if same_for < STUCK {
             return Ok(Watched::Silence);

@@ -9,7 +9,8 @@
 fetch() {
     local suite=$1 arch=$2 folder=$3 mirror apt
     shift 3
-    mirror=$(awk '/^URIs:/ { print $2; exit }' /etc/apt/sources.list.d/debian.sources)
+    mirror=$(awk '/^URIs:/ { print $2; exit }' /etc/apt/sources.list.d/debian.sources 2>/dev/null || true)
+    mirror=${mirror:-http://deb.debian.org/debian}
     mkdir -p "$folder"/apt/{lists/partial,etc/apt.conf.d,etc/preferences.d} "$folder"/debs/partial
     : >"$folder/apt/status"
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$folder/apt/sources.list"

@@ -11,7 +11,7 @@ use rejectd::daemon::lateness::Lateness;
 use rejectd::daemon::{Control, Judge, Judges, Station, Summary, run};
 use rejectd::frame::Frame;
 use rejectd::line::schedule::{Delay, Ejection, Mode, Schedule};
-use rejectd::line::{Edge, LineInputs, LineOutputs, Role, Sensor};
+use rejectd::line::{Edge, LineInputs, LineOutputs, Role, Sensor, Untrue};
 use rejectd::part::{AnomalyMap, Inspection, NoDecision, Outcome, Part, StageTimings, Verdict};
 use rejectd::source::{FrameSource, SourceError, Watched};
 
@@ -190,7 +190,7 @@ struct ScriptedLines {
     moves: Moves,
     levels: BTreeMap<Role, bool>,
     draw: Box<dyn FnMut(Role, bool) -> LineFault + Send>,
-    verify: Box<dyn FnMut(Timestamp) -> bool + Send>,
+    verify: Box<dyn FnMut(Timestamp) -> Option<Role> + Send>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -213,8 +213,9 @@ impl LineOutputs for ScriptedLines {
         Ok(())
     }
 
-    fn verify(&mut self) -> Result<(), String> {
-        if (self.verify)(self.clock.now()) { Ok(()) } else { Err("the reject line reads back wrongly".into()) }
+    fn verify(&mut self) -> Result<(), Untrue> {
+        let untrue = (self.verify)(self.clock.now());
+        untrue.map_or(Ok(()), |role| Err(Untrue { role, why: format!("the {role} line reads back wrongly") }))
     }
 
     fn describe(&self) -> String {
@@ -263,8 +264,8 @@ pub struct Line {
     pub lag: Box<dyn FnMut() -> Duration + Send>,
     pub camera: Box<dyn FnMut() -> CameraFault + Send>,
     pub lines: Box<dyn FnMut(Role, bool) -> LineFault + Send>,
-    /// Whether the lines read back as they were set, at a moment.
-    pub verify: Box<dyn FnMut(Timestamp) -> bool + Send>,
+    /// Which line does not read back as it was set, at a moment.
+    pub verify: Box<dyn FnMut(Timestamp) -> Option<Role> + Send>,
     pub pace: Pace,
     pub ejection: Ejection,
     pub confirm_within: Option<Duration>,
@@ -287,7 +288,7 @@ impl Line {
             lag: Box::new(|| Duration::ZERO),
             camera: Box::new(|| CameraFault::None),
             lines: Box::new(|_, _| LineFault::None),
-            verify: Box::new(|_| true),
+            verify: Box::new(|_| None),
             pace: Arc::new(Mutex::new(|| Some(ms(40)))),
             ejection: Ejection { mode: Mode::Eject, delay: Delay::Time(DELAY), pulse: PULSE, min_gap: Duration::ZERO },
             confirm_within: None,

@@ -9,6 +9,9 @@ use crate::daemon::progress::NAP;
 use crate::part::{NoDecision, Part};
 use crate::source::{SourceError, Watched};
 
+/// Any frame will do.
+const EVER: Timestamp = Timestamp(0);
+
 impl Capture<'_> {
     /// Takes the parts that are triggered, and watches the source in between.
     pub(super) fn take_triggered(&mut self, capture_delay: Duration, frame_within: Duration) -> Result<(), Gone> {
@@ -96,15 +99,17 @@ impl Capture<'_> {
             if let Err(error) = self.reopen() {
                 return self.note_loss(&error);
             }
-            // Open is not yet alive: the first frame shows that.
-            if let Some(lost) = &mut self.lost {
-                lost.reopen = false;
-            }
-            self.seen = self.clock.now();
         }
         match self.source.watch(NAP) {
-            // Whether they are whole again shows when one is asked for.
-            Ok(Watched::Frame) if self.damaged_in_a_row >= MOST_DAMAGED => self.seen = self.clock.now(),
+            // No part may come to show whether they are whole again, since the line is not ready.
+            Ok(Watched::Frame) if self.damaged_in_a_row >= MOST_DAMAGED => match self.source.grab(EVER, Duration::ZERO)
+            {
+                Ok(_) => self.found_whole(),
+                Err(SourceError::BadFrame(_) | SourceError::Timeout(_)) => self.seen = self.clock.now(),
+                Err(error) => {
+                    self.note_loss(&error);
+                }
+            },
             Ok(Watched::Frame) => self.found(),
             Ok(Watched::NotNeeded) => {
                 self.found();
