@@ -133,7 +133,17 @@ fn an_output_driver_that_hangs_stops_the_heart_at_once() {
 #[test]
 fn an_input_driver_that_hangs_stops_the_heart_within_200_ms() {
     let lag = Box::new(|| ms(3000));
-    assert_that_a_stall_shows(Line { lag, ..Line::of(vec![]) }, Stage::Inputs, ms(200));
+    // The part is told late, but long before it is at the ejector.
+    let ejection = Ejection { delay: Delay::Time(ms(5000)), ..by_counts(0) };
+    assert_that_a_stall_shows(Line { lag, ejection, ..Line::of(vec![]) }, Stage::Inputs, ms(200));
+}
+
+#[test]
+fn a_part_that_is_told_when_it_has_passed_the_ejector_keeps_the_line_stopped_without_a_moment_of_ready() {
+    let ran = Line { lag: Box::new(|| ms(3000)), ..Line::of(vec![at(2000)]) }.run();
+    let ready = ran.active_ms(Role::Ready);
+    assert!(ready.len() == 1 && (2000..2200).contains(&ready[0].1), "{ready:?}");
+    assert!(ran.active_ms(Role::Heartbeat).iter().all(|(on, _)| *on < 2200));
 }
 
 #[test]

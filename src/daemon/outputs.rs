@@ -140,12 +140,14 @@ impl Outputs<'_> {
         }
         let struck = output.schedule.take_struck();
         let is_open = !output.closing && !self.shared.stopping();
-        let is_sound = output.ready && !self.has_failed() && !stalled;
+        // What is found out here must not show ready for the moment until it is told.
+        let is_sound = output.ready && !self.has_failed() && !stalled && !lost;
         let is_timed = !output.schedule.is_counted();
         let strands = self.stops_with_ready && is_timed && is_open && output.schedule.has_parts_at_stake();
         // A heart that missed its beats may have stopped the belt too.
         let paused = now.since(std::mem::replace(&mut self.looked, now)) > MISSED_BEATS;
         let stranded = self.was_sound && (!is_sound || paused) && strands;
+        let is_sound = is_sound && !stranded;
         self.was_sound = is_sound || self.was_sound && !stranded;
         if self.stops_with_ready && is_timed && !is_sound {
             output.schedule.close_gate();
