@@ -1,14 +1,23 @@
 //! The backbone: an ONNX graph, made concrete for one input size and one choice of taps, run by tract.
 //!
 //! tract optimises a graph for fixed shapes; symbolic ones cost speed and surprise. So the file is free in size and
-//! this type is not. Outputs that the recipe does not use are cut off before, with all that only they need.
+//! this type is not. The operations that [`super::kernels`] knows are run by them, as one operation of tract's; what they
+//! do not know is run by tract alone. Outputs that the recipe does not use are cut off before, with all that only they need.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use pulp::Arch;
 use tract_onnx::prelude::*;
 
 use super::card::{Model, Tap};
+use super::kernels::has_vectors;
+
+mod fuse;
+mod program;
+mod recognise;
+#[cfg(test)]
+mod tests;
 
 /// A backbone ready to run; sharing it between threads is cheap.
 #[derive(Clone)]
@@ -145,11 +154,13 @@ fn optimise(model: &Model, [height, width]: [usize; 2], taps: &[Tap]) -> TractRe
         let card = &model.card.input;
         return Err(TractError::msg(format!("its inputs are {given:?}, but the card names '{card}' alone")));
     }
-    graph
+    let graph = graph
         .with_outputs_by_name(taps.iter().map(|tap| &tap.name))?
         .with_input_fact(0, f32::fact([1, 3, height, width]).into())?
-        .into_optimized()?
-        .into_runnable()
+        .into_typed()?;
+    let arch = Arch::new();
+    let graph = if has_vectors(arch) { fuse::fuse(graph, arch)? } else { graph };
+    graph.into_optimized()?.into_runnable()
 }
 
 /// The whole chain of an error on one line.

@@ -14,6 +14,7 @@ pub mod compare;
 pub mod distance;
 pub mod embedding;
 pub mod explain;
+pub mod kernels;
 pub mod metric;
 pub mod preprocess;
 pub mod recipe;

@@ -1,0 +1,34 @@
+//! Weights in the order in which the inner loop reads them.
+
+use super::PANEL;
+
+/// A (columns, inner) matrix in panels: for each 16 columns, for each inner index, the 16 values; zeros fill the last panel.
+pub struct Packed {
+    inner: usize,
+    data: Vec<f32>,
+}
+
+impl Packed {
+    /// * `at` — the value of a column at an inner index
+    pub fn new(columns: usize, inner: usize, at: impl Fn(usize, usize) -> f32) -> Packed {
+        let mut data = Vec::with_capacity(columns.next_multiple_of(PANEL) * inner);
+        for first in (0..columns).step_by(PANEL) {
+            for k in 0..inner {
+                data.extend((first..first + PANEL).map(|column| if column < columns { at(column, k) } else { 0.0 }));
+            }
+        }
+        Packed { inner, data }
+    }
+
+    pub fn inner(&self) -> usize {
+        self.inner
+    }
+
+    pub fn panels(&self) -> usize {
+        self.data.len() / (self.inner * PANEL)
+    }
+
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+}
