@@ -1,23 +1,30 @@
 //! The memory bank: embeddings of good parts, and the exact distance to the nearest of them.
 //!
 //! No approximate index: a recall error would be a defect that escapes. The bank is bounded in rows and bytes
-//! instead, and the search goes block by block, so that the matrix of all distances never exists.
+//! instead, and no inner product is ever in memory: a tile of them is summed in registers ([`super::kernels::tile`]) and looked
+//! at there; only rows that are nearer than those found before leave it.
 
-use ndarray::{Array2, linalg::general_mat_mul, s};
+use std::array::from_fn;
+
+use pulp::{Arch, Simd, WithSimd};
 
 use super::distance;
 use super::embedding::{Embeddings, dot};
+use super::kernels::PANEL;
+use super::kernels::packed::Packed;
+use super::kernels::tile::{Column, Sums, accumulate, columns, columns_mut};
 use super::recipe::Distance;
 
-/// The sizes of the block of inner products that is held at a time: it fits a level-2 cache.
-const QUERY_BLOCK: usize = 64;
-const BANK_BLOCK: usize = 512;
+/// Queries that are compared with a tile of the bank while it is in a level-1 cache; they fit a level-2 cache.
+const QUERY_BLOCK: usize = 256;
 
 /// Embeddings of good parts with what the search needs of each.
 pub struct Bank {
     rows: Embeddings,
     distance: Distance,
-    /// What orders the rows for a query by `bias − 2⟨q, m⟩`: ‖m‖², or 0 for rows of equal length.
+    packed: Packed,
+    /// What orders the rows for a query by `bias − 2⟨q, m⟩`: ‖m‖², or 0 for rows of equal length; the rows that fill the
+    /// last panel are infinitely far away.
     bias: Vec<f32>,
 }
 
@@ -25,11 +32,13 @@ impl Bank {
     /// * `rows` — (M, D), M ≥ 1
     /// * `distance` — cosine or Euclidean
     pub fn new(rows: Embeddings, distance: Distance) -> Bank {
-        let bias = match distance {
+        let mut bias: Vec<f32> = match distance {
             Distance::Cosine => vec![0.0; rows.len()],
             _ => rows.rows().map(|row| dot(row, row)).collect(),
         };
-        Bank { rows, distance, bias }
+        bias.resize(rows.len().next_multiple_of(PANEL), f32::INFINITY);
+        let packed = Packed::new(rows.len(), rows.width(), |row, k| rows.row(row)[k]);
+        Bank { rows, distance, packed, bias }
     }
 
     /// M, the number of rows.
@@ -47,35 +56,46 @@ impl Bank {
     /// * `neighbours` — at least 1; more than the bank has rows counts as all of them
     ///
     /// Returns (P,), in the same order; larger is more anomalous. The rows are found by ‖m‖² − 2⟨q, m⟩ and their
-    /// distances then taken by direct subtraction, because that difference cancels where q is close to m.
+    /// distances then taken by direct subtraction, because that difference cancels where q is close to m. Inside a thread
+    /// pool of rayon its threads divide the queries among them.
     /// # Panics  If the bank is empty or D differs; both are checked with the profile.
     /// # Source  Roth et al. 2022, arXiv:2106.08265. Differs: cosine or Euclidean, a mean over k, no re-weighting.
     pub fn distances(&self, queries: &Embeddings, neighbours: usize) -> Vec<f32> {
         assert_eq!(queries.width(), self.rows.width(), "queries and bank differ in width");
         let neighbours = neighbours.clamp(1, self.rows.len());
-        let (queries_view, rows_view) = (queries.view(), self.rows.view());
-        let mut products = Array2::<f32>::zeros((QUERY_BLOCK, BANK_BLOCK));
-        let mut distances = Vec::with_capacity(queries.len());
-        let mut nearest = vec![Nearest::new(neighbours); QUERY_BLOCK];
-        for first_query in (0..queries.len()).step_by(QUERY_BLOCK) {
-            let query_block = queries_view.slice(s![first_query..queries.len().min(first_query + QUERY_BLOCK), ..]);
-            nearest.iter_mut().for_each(Nearest::clear);
-            for first_row in (0..self.rows.len()).step_by(BANK_BLOCK) {
-                let row_block = rows_view.slice(s![first_row..self.rows.len().min(first_row + BANK_BLOCK), ..]);
-                let mut block = products.slice_mut(s![..query_block.nrows(), ..row_block.nrows()]);
-                general_mat_mul(-2.0, &query_block, &row_block.t(), 0.0, &mut block);
-                let bias = &self.bias[first_row..first_row + row_block.nrows()];
-                for (row, nearest) in block.rows().into_iter().zip(&mut nearest) {
-                    let row = row.to_slice().expect("a row of the block is contiguous");
-                    nearest.offer(row, bias, first_row);
-                }
-            }
-            for (nearest, query) in nearest.iter().zip(queries.rows().skip(first_query).take(query_block.nrows())) {
-                let sum: f32 = nearest.rows().map(|row| self.exact(query, self.rows.row(row))).sum();
-                distances.push(sum / neighbours as f32);
-            }
-        }
+        let mut distances = vec![0.0; queries.len()];
+        let threads = if rayon::current_thread_index().is_some() { rayon::current_num_threads() } else { 1 };
+        self.divide(queries.data(), neighbours, &mut distances, threads);
         distances
+    }
+
+    fn divide(&self, queries: &[f32], neighbours: usize, distances: &mut [f32], threads: usize) {
+        if threads == 1 || distances.len() < 2 {
+            let width = self.rows.width();
+            let mut nearest = Nearest::new(neighbours, distances.len().min(QUERY_BLOCK));
+            for (queries, distances) in queries.chunks(QUERY_BLOCK * width).zip(distances.chunks_mut(QUERY_BLOCK)) {
+                self.search(queries, &mut nearest, distances);
+            }
+            return;
+        }
+        let middle = distances.len() * (threads / 2) / threads;
+        let (upper, lower) = distances.split_at_mut(middle);
+        let (first, second) = queries.split_at(middle * self.rows.width());
+        rayon::join(
+            || self.divide(first, neighbours, upper, threads / 2),
+            || self.divide(second, neighbours, lower, threads - threads / 2),
+        );
+    }
+
+    fn search(&self, queries: &[f32], nearest: &mut Nearest, distances: &mut [f32]) {
+        nearest.clear();
+        Arch::new().dispatch(Search { bank: self, queries, nearest });
+        for ((distance, query), found) in
+            distances.iter_mut().zip(queries.chunks(self.rows.width())).zip(nearest.rows())
+        {
+            let sum: f32 = found.iter().map(|(_, row)| self.exact(query, self.rows.row(*row))).sum();
+            *distance = sum / found.len() as f32;
+        }
     }
 
     fn exact(&self, query: &[f32], row: &[f32]) -> f32 {
@@ -86,38 +106,121 @@ impl Bank {
     }
 }
 
-/// The k rows of the smallest keys seen so far, smallest first.
-#[derive(Clone)]
+/// The search of a block of queries.
+struct Search<'a> {
+    bank: &'a Bank,
+    /// (queries, D)
+    queries: &'a [f32],
+    nearest: &'a mut Nearest,
+}
+
+impl WithSimd for Search<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        match S::F32_LANES {
+            16 => self.panels::<S, 8, 3, 1>(simd),
+            8 => self.panels::<S, 6, 1, 2>(simd),
+            4 => self.panels::<S, 4, 1, 4>(simd),
+            _ => self.panels::<S, 1, 1, PANEL>(simd),
+        }
+    }
+}
+
+impl Search<'_> {
+    /// As many panels of the bank together as the machine's registers hold.
+    #[inline(always)]
+    fn panels<S: Simd, const QUERIES: usize, const PANELS: usize, const VECTORS: usize>(mut self, simd: S) {
+        let panels = self.bank.packed.panels();
+        let mut first = 0;
+        while first + PANELS <= panels {
+            self.queries::<S, QUERIES, PANELS, VECTORS>(simd, first);
+            first += PANELS;
+        }
+        (first..panels).for_each(|panel| self.queries::<S, QUERIES, 1, VECTORS>(simd, panel));
+    }
+
+    #[inline(always)]
+    fn queries<S: Simd, const QUERIES: usize, const PANELS: usize, const VECTORS: usize>(
+        &mut self,
+        simd: S,
+        first: usize,
+    ) {
+        let count = self.queries.len() / self.bank.rows.width();
+        let mut query = 0;
+        while query + QUERIES <= count {
+            self.tile::<S, QUERIES, PANELS, VECTORS>(simd, first, query);
+            query += QUERIES;
+        }
+        (query..count).for_each(|query| self.tile::<S, 1, PANELS, VECTORS>(simd, first, query));
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, const QUERIES: usize, const PANELS: usize, const VECTORS: usize>(
+        &mut self,
+        simd: S,
+        first: usize,
+        query: usize,
+    ) {
+        let Bank { packed, bias, .. } = self.bank;
+        let inner = packed.inner();
+        let rows: [&[f32]; QUERIES] = from_fn(|m| &self.queries[(query + m) * inner..][..inner]);
+        let values = columns::<S, VECTORS>(packed.data());
+        let panels: [&[Column<S, VECTORS>]; PANELS] = from_fn(|p| &values[(first + p) * inner..][..inner]);
+        let bias = &columns::<S, VECTORS>(bias)[first..first + PANELS];
+        let mut sums: Sums<S, QUERIES, PANELS, VECTORS> = [[[simd.splat_f32s(0.0); VECTORS]; PANELS]; QUERIES];
+        accumulate(simd, &mut sums, rows, panels, inner);
+        let factor = simd.splat_f32s(-2.0);
+        for (m, sums) in sums.iter().enumerate() {
+            let limit = simd.splat_f32s(self.nearest.limit(query + m));
+            for p in 0..PANELS {
+                let keys: Column<S, VECTORS> = from_fn(|v| simd.mul_add_e_f32s(factor, sums[p][v], bias[p][v]));
+                let least = keys[1..].iter().fold(keys[0], |least, key| simd.min_f32s(least, *key));
+                if simd.first_true_m32s(simd.less_than_f32s(least, limit)) < S::F32_LANES {
+                    let mut values = [0.0; PANEL];
+                    columns_mut::<S, VECTORS>(&mut values)[0] = keys;
+                    self.nearest.offer(query + m, &values, (first + p) * PANEL);
+                }
+            }
+        }
+    }
+}
+
+/// For each query of a block the k rows of the smallest keys seen so far, smallest first.
 struct Nearest {
+    neighbours: usize,
     found: Vec<(f32, usize)>,
 }
 
 impl Nearest {
-    fn new(neighbours: usize) -> Nearest {
-        Nearest { found: vec![(f32::INFINITY, 0); neighbours] }
+    fn new(neighbours: usize, queries: usize) -> Nearest {
+        Nearest { neighbours, found: vec![(f32::INFINITY, 0); neighbours * queries] }
     }
 
     fn clear(&mut self) {
         self.found.fill((f32::INFINITY, 0));
     }
 
-    /// Offers the rows from `first_row` on, whose keys are `products + bias`.
-    fn offer(&mut self, products: &[f32], bias: &[f32], first_row: usize) {
-        let last = self.found.len() - 1;
-        let mut limit = self.found[last].0;
-        for (i, (product, bias)) in products.iter().zip(bias).enumerate() {
-            let key = product + bias;
-            if key < limit {
-                let place = self.found.partition_point(|(other, _)| *other <= key);
-                self.found[place..].rotate_right(1);
-                self.found[place] = (key, first_row + i);
-                limit = self.found[last].0;
+    /// What a key must be smaller than.
+    fn limit(&self, query: usize) -> f32 {
+        self.found[(query + 1) * self.neighbours - 1].0
+    }
+
+    /// Offers the rows from `first_row` on, whose keys these are.
+    fn offer(&mut self, query: usize, keys: &[f32; PANEL], first_row: usize) {
+        let found = &mut self.found[query * self.neighbours..][..self.neighbours];
+        for (row, &key) in (first_row..).zip(keys) {
+            if key < found[found.len() - 1].0 {
+                let place = found.partition_point(|(other, _)| *other <= key);
+                found[place..].rotate_right(1);
+                found[place] = (key, row);
             }
         }
     }
 
-    fn rows(&self) -> impl Iterator<Item = usize> {
-        self.found.iter().map(|(_, row)| *row)
+    fn rows(&self) -> impl Iterator<Item = &[(f32, usize)]> {
+        self.found.chunks_exact(self.neighbours)
     }
 }
 
@@ -148,7 +251,7 @@ mod tests {
 
     #[test]
     fn the_blocked_search_equals_the_plain_one_across_the_block_edges() {
-        let (queries, rows) = (random(QUERY_BLOCK + 3, 19, 1), random(2 * BANK_BLOCK + 5, 19, 2));
+        let (queries, rows) = (random(QUERY_BLOCK + 3, 19, 1), random(20 * PANEL + 5, 19, 2));
         for distance in [Distance::Cosine, Distance::Euclidean] {
             let (queries, rows) = match distance {
                 Distance::Cosine => (queries.clone().normalise(), rows.clone().normalise()),
