@@ -3,6 +3,7 @@
 //! One matrix type serves patches, whole pictures and the bank.
 
 use ndarray::ArrayView2;
+use pulp::Arch;
 
 use super::backbone::TapOutput;
 use super::recipe::Granularity;
@@ -120,51 +121,65 @@ pub fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
 /// * `grid` — height and width of the patch grid; each tap is resized to it bilinearly, corners not aligned
 pub fn concatenate(taps: &[TapOutput], pool: usize, grid: [usize; 2], granularity: Granularity) -> Embeddings {
     let width = taps.iter().map(|tap| tap.channels).sum();
-    let rows = match granularity {
-        Granularity::Patch => grid[0] * grid[1],
-        Granularity::Image => 1,
-    };
-    let mut data = vec![0.0; rows * width];
-    let mut column = 0;
-    for tap in taps {
-        let size = [tap.height, tap.width];
-        let mut resize = Resize::new(size, grid);
-        let mut pooled = vec![0.0; tap.height * tap.width];
-        for plane in tap.data().chunks_exact(tap.height * tap.width) {
-            match granularity {
-                Granularity::Image => data[column] = plane.iter().sum::<f32>() / plane.len() as f32,
-                Granularity::Patch => {
-                    average_pool(plane, size, pool, &mut pooled);
-                    let column = data[column..].iter_mut().step_by(width);
-                    column.zip(resize.run(&pooled)).for_each(|(to, from)| *to = *from);
+    match granularity {
+        Granularity::Image => {
+            let mean = |plane: &[f32]| plane.iter().sum::<f32>() / plane.len() as f32;
+            let planes = taps.iter().flat_map(|tap| tap.data().chunks_exact(tap.height * tap.width));
+            Embeddings { width, data: planes.map(mean).collect(), normalised: false }
+        }
+        Granularity::Patch => {
+            let mut data = vec![0.0; grid[0] * grid[1] * width];
+            // Inside, the loops over channels use the machine's vector unit.
+            Arch::new().dispatch(|| {
+                let mut column = 0;
+                for tap in taps {
+                    let size = [tap.height, tap.width];
+                    let pixels = average_pool(&pixels(tap), size, tap.channels, pool);
+                    Resize::new(size, grid).pixels(&pixels, tap.channels, &mut data[column..], width);
+                    column += tap.channels;
                 }
-            }
-            column += 1;
+            });
+            Embeddings { width, data, normalised: false }
         }
     }
-    Embeddings { width, data, normalised: false }
 }
 
-/// The mean of the window of `side` around each position of `plane`, over the positions inside it.
-fn average_pool(plane: &[f32], [height, width]: [usize; 2], side: usize, pooled: &mut [f32]) {
+/// The values of a tap pixel by pixel, (height, width, channels).
+#[inline(always)]
+fn pixels(tap: &TapOutput) -> Vec<f32> {
+    let mut pixels = vec![0.0; tap.data().len()];
+    for (channel, plane) in tap.data().chunks_exact(tap.height * tap.width).enumerate() {
+        pixels[channel..].iter_mut().step_by(tap.channels).zip(plane).for_each(|(to, from)| *to = *from);
+    }
+    pixels
+}
+
+/// The mean of the window of `side` around each pixel, over the positions inside the map.
+/// * `pixels` — (height, width, channels)
+#[inline(always)]
+fn average_pool(pixels: &[f32], [height, width]: [usize; 2], channels: usize, side: usize) -> Vec<f32> {
     let reach = side / 2;
     if reach == 0 {
-        pooled.copy_from_slice(plane);
-        return;
+        return pixels.to_vec();
     }
-    let mut sums = vec![0.0; width];
-    for y in 0..height {
+    let line = width * channels;
+    let (mut pooled, mut sums) = (vec![0.0; pixels.len()], vec![0.0; line]);
+    for (y, pooled) in pooled.chunks_exact_mut(line).enumerate() {
         let rows = y.saturating_sub(reach)..(y + reach + 1).min(height);
         sums.fill(0.0);
         for row in rows.clone() {
-            sums.iter_mut().zip(&plane[row * width..]).for_each(|(sum, value)| *sum += value);
+            sums.iter_mut().zip(&pixels[row * line..]).for_each(|(sum, value)| *sum += value);
         }
-        for x in 0..width {
+        for (x, pooled) in pooled.chunks_exact_mut(channels).enumerate() {
             let columns = x.saturating_sub(reach)..(x + reach + 1).min(width);
-            let count = rows.len() * columns.len();
-            pooled[y * width + x] = sums[columns].iter().sum::<f32>() / count as f32;
+            let count = (rows.len() * columns.len()) as f32;
+            for column in columns {
+                pooled.iter_mut().zip(&sums[column * channels..]).for_each(|(mean, sum)| *mean += sum);
+            }
+            pooled.iter_mut().for_each(|mean| *mean /= count);
         }
     }
+    pooled
 }
 
 /// Bilinear resizing from one size to another, corners not aligned, edges repeated.
@@ -199,15 +214,29 @@ impl Resize {
 
     /// The resized plane, row by row.
     pub fn run(&mut self, plane: &[f32]) -> &[f32] {
-        for (y, resized) in self.rows.iter().zip(self.resized.chunks_exact_mut(self.columns.len())) {
-            let [low, high] = [y.low, y.high].map(|row| &plane[row * self.from_width..][..self.from_width]);
-            for (x, value) in self.columns.iter().zip(resized) {
-                let upper = low[x.low] + (low[x.high] - low[x.low]) * x.weight;
-                let lower = high[x.low] + (high[x.high] - high[x.low]) * x.weight;
-                *value = upper + (lower - upper) * y.weight;
+        let mut resized = std::mem::take(&mut self.resized);
+        self.pixels(plane, 1, &mut resized, 1);
+        self.resized = resized;
+        &self.resized
+    }
+
+    /// Resizes several channels at once.
+    /// * `from` — (height, width, channels)
+    /// * `to` — for each pixel the channels, then what fills up `stride` values and is not touched
+    #[inline(always)]
+    pub fn pixels(&self, from: &[f32], channels: usize, to: &mut [f32], stride: usize) {
+        let line = self.from_width * channels;
+        for (y, to) in self.rows.iter().zip(to.chunks_mut(self.columns.len() * stride)) {
+            let [low, high] = [y.low, y.high].map(|row| &from[row * line..][..line]);
+            for (x, to) in self.columns.iter().zip(to.chunks_mut(stride)) {
+                let [a, b] = [x.low, x.high].map(|column| &low[column * channels..][..channels]);
+                let [c, d] = [x.low, x.high].map(|column| &high[column * channels..][..channels]);
+                for (i, to) in to[..channels].iter_mut().enumerate() {
+                    let (upper, lower) = (a[i] + (b[i] - a[i]) * x.weight, c[i] + (d[i] - c[i]) * x.weight);
+                    *to = upper + (lower - upper) * y.weight;
+                }
             }
         }
-        &self.resized
     }
 }
 
@@ -217,9 +246,12 @@ mod tests {
 
     #[test]
     fn pooling_averages_over_the_neighbours_that_exist() {
-        let mut pooled = [0.0; 9];
-        average_pool(&[9.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], [3, 3], 3, &mut pooled);
-        assert_eq!(pooled, [2.25, 1.5, 0.0, 1.5, 1.0, 0.0, 0.0, 0.0, 0.0]);
+        let plane = [9.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+        let expected = [2.25, 1.5, 0.0, 1.5, 1.0, 0.0, 0.0, 0.0, 0.0];
+        assert_eq!(average_pool(&plane, [3, 3], 1, 3), expected);
+        let two_channels: Vec<f32> = plane.iter().flat_map(|value| [*value, 2.0 * value]).collect();
+        let expected: Vec<f32> = expected.iter().flat_map(|value| [*value, 2.0 * value]).collect();
+        assert_eq!(average_pool(&two_channels, [3, 3], 2, 3), expected);
     }
 
     #[test]
