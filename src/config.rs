@@ -35,6 +35,8 @@ mod written;
 pub struct Settings {
     /// The card of another backbone; the built-in one if absent.
     pub model_card: Option<PathBuf>,
+    /// How many threads divide an inspection among them; as many as `inspect::threads::default_threads` says if absent.
+    pub threads: Option<usize>,
     pub profile: PathBuf,
     pub source: SourceSettings,
     /// The region of the frame to inspect, of a part that lies inside it; the whole frame if absent.
@@ -201,7 +203,10 @@ fn read(text: &str, name: &str, folder: &Path) -> Result<Settings, ConfigError> 
 
 /// Asks for every key. `None` only after an objection.
 fn settings(config: &mut Config, folder: &Path) -> Option<Settings> {
-    let model_card = config.section("model").optional("card", path("a model card", folder), "the built-in backbone");
+    let mut section = config.section("model");
+    let model_card = section.optional("card", path("a model card", folder), "the built-in backbone");
+    let threads =
+        section.optional("threads", integer(1..=64, "").map(|threads| threads as usize), "one a core, at most 4");
     let profile = config.section("profile").required("file", path("a taught profile", folder));
     let (kind, roi) = source_kind(config);
     let source = source(config, kind, folder);
@@ -213,6 +218,7 @@ fn settings(config: &mut Config, folder: &Path) -> Option<Settings> {
     let (control_socket, log) = (control_socket(config, folder), log(config));
     Some(Settings {
         model_card,
+        threads,
         profile: profile?,
         source: source?,
         roi,

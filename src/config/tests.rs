@@ -104,6 +104,7 @@ fn every_key_arrives_in_the_settings() {
     let text = r#"
         [model]
         card = "cards/resnet.toml"
+        threads = 3
         [profile]
         file = "/srv/a.profile"
         [source]
@@ -165,6 +166,7 @@ fn every_key_arrives_in_the_settings() {
     let roi = Some(Roi { x: 8, y: 4, width: 600, height: 400 });
     let expected = Settings {
         model_card: Some("etc/cards/resnet.toml".into()),
+        threads: Some(3),
         profile: "/srv/a.profile".into(),
         source: SourceSettings::V4l2(V4l2Settings {
             device: "/dev/video2".into(),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::config::{ManualThreshold, Settings, SourceSettings, TriggerSettings};
 use crate::frame::Roi;
 use crate::inspect::card::{CardError, Model};
+use crate::inspect::threads::default_threads;
 use crate::inspect::{InspectError, Inspector, short};
 use crate::line::schedule::Delay;
 use crate::profile::generations::{self, FellBack};
@@ -180,6 +181,7 @@ fn finish(
     profile: Profile,
     fell_back: Option<FellBack>,
 ) -> Result<Ready, JudgeError> {
+    inspector = inspector.on_threads(settings.threads.unwrap_or_else(default_threads));
     let inspection = fastest(&mut inspector, &profile);
     let mut ready = Ready { inspector, profile, fell_back, inspection };
     if let Err(error) = check_roi(settings.roi, &ready.profile, &settings.profile) {

@@ -120,7 +120,7 @@ impl WithSimd for Search<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         match S::F32_LANES {
-            16 => self.panels::<S, 8, 3, 1>(simd),
+            16 => self.panels::<S, 6, 4, 1>(simd),
             8 => self.panels::<S, 6, 1, 2>(simd),
             4 => self.panels::<S, 4, 1, 4>(simd),
             _ => self.panels::<S, 1, 1, PANEL>(simd),

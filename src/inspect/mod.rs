@@ -19,6 +19,7 @@ pub mod metric;
 pub mod preprocess;
 pub mod recipe;
 pub mod score;
+pub mod threads;
 pub mod tiling;
 
 use backbone::{Backbone, BackboneError, TapOutput};
@@ -35,6 +36,8 @@ pub struct Inspector {
     extractor: Extractor,
     comparison: Arc<Comparison>,
     threshold: f32,
+    /// The threads that divide an inspection among them; the caller's own if absent.
+    pool: Option<Arc<rayon::ThreadPool>>,
 }
 
 /// Frame -> concatenated taps, as a recipe says: the half of an inspection that teaching shares.
@@ -192,12 +195,26 @@ impl Inspector {
     ) -> Result<Inspector, InspectError> {
         let [height, width] = extractor.grid();
         let comparison = Comparison::new(&extractor.recipe, metric, bank, extractor.channels(), height * width)?;
-        Ok(Inspector { extractor, comparison: Arc::new(comparison), threshold })
+        Ok(Inspector { extractor, comparison: Arc::new(comparison), threshold, pool: None })
     }
 
-    /// A second inspector for another thread; network and bank are shared.
+    /// A second inspector for another thread; network and bank are shared. It inspects on the thread that calls it.
     pub fn fork(&self) -> Inspector {
-        Inspector { extractor: self.extractor.fork(), comparison: self.comparison.clone(), threshold: self.threshold }
+        let (extractor, comparison) = (self.extractor.fork(), self.comparison.clone());
+        Inspector { extractor, comparison, threshold: self.threshold, pool: None }
+    }
+
+    /// Divides each inspection among `threads` from now on; its score is the same to the last bit. Where the system grants
+    /// no more threads, the caller's own goes on alone, with a warning.
+    pub fn on_threads(mut self, threads: usize) -> Inspector {
+        self.pool = match (threads > 1).then(|| threads::pool(threads)).transpose() {
+            Ok(pool) => pool.map(Arc::new),
+            Err(error) => {
+                log::warn!("{threads} threads for an inspection cannot be had ({error}); it runs on one");
+                None
+            }
+        };
+        self
     }
 
     /// Recomputes the score of the profile's probe.
@@ -225,6 +242,13 @@ impl Inspector {
     /// Judges one frame.
     /// # Errors  `InspectError`: the region of interest is outside the frame, or the network failed.
     pub fn inspect(&mut self, frame: &Frame) -> Result<Inspection, InspectError> {
+        match self.pool.clone() {
+            Some(pool) => threads::together(&pool, || self.inspect_here(frame)),
+            None => self.inspect_here(frame),
+        }
+    }
+
+    fn inspect_here(&mut self, frame: &Frame) -> Result<Inspection, InspectError> {
         let grid = self.extractor.map_size(frame)?;
         let (raw, timings) = self.extractor.run(frame)?;
         Ok(self.judge(raw, grid, timings))

@@ -12,6 +12,7 @@ use crate::cli;
 use crate::daemon::judge::open_profile;
 use crate::inspect::Inspector;
 use crate::inspect::card::Model;
+use crate::inspect::threads::default_threads;
 use crate::observe::heat_map;
 use crate::part::{NoDecision, Verdict};
 use crate::source::decode::read_frame;
@@ -39,7 +40,8 @@ struct Row {
 /// # Errors  The model, the profile or a path cannot be used, or a heat map cannot be written.
 pub fn run(args: &cli::Inspect) -> anyhow::Result<ExitCode> {
     let model = Model::open(args.model.as_deref())?;
-    let (_, mut inspector) = open_profile(&model, &args.profile)?;
+    let (_, inspector) = open_profile(&model, &args.profile)?;
+    let mut inspector = inspector.on_threads(default_threads());
     let lists = args.paths.iter().map(|path| list_images(path)).collect::<Result<Vec<_>, _>>()?;
     let paths = lists.concat();
     let common = common_folder(&paths);
