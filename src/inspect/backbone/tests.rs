@@ -224,3 +224,29 @@ fn the_whole_built_in_backbone_is_eleven_blocks() {
     assert_eq!(names, ["Source", "Fused"]);
     assert_eq!(fused.nodes[1].op.info().unwrap()[0].split(' ').next(), Some("11"));
 }
+
+/// A ratio on one machine in one run; the bound leaves room for a machine that is busy.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_kernels_stay_well_ahead_of_the_operations_that_they_replace() {
+    if !super::has_vectors(Arch::new()) {
+        println!("SKIPPED: this machine has no vector unit that the kernels are made for");
+        return;
+    }
+    let model = tract_onnx::onnx().model_for_read(&mut &*super::Model::built_in().onnx).unwrap();
+    let model = model.with_outputs_by_name(["stage3", "stage5"]).unwrap();
+    let model = model.with_input_fact(0, f32::fact([1, 3, 256, 256]).into()).unwrap().into_typed().unwrap();
+    let picture = picture(&model);
+    let stock = model.clone().into_optimized().unwrap().into_runnable().unwrap();
+    let fused = fuse(model, Arch::new()).unwrap().into_optimized().unwrap().into_runnable().unwrap();
+    let time = |plan: &std::sync::Arc<TypedRunnableModel>| {
+        let started = std::time::Instant::now();
+        plan.run(tvec!(picture.clone())).unwrap();
+        started.elapsed()
+    };
+    let rounds: Vec<_> = (0..9).map(|_| (time(&stock), time(&fused))).collect();
+    let stock = rounds.iter().map(|(stock, _)| *stock).min().unwrap();
+    let fused = rounds.iter().map(|(_, fused)| *fused).min().unwrap();
+    println!("the kernels take {fused:?}, tract's own operations {stock:?}");
+    assert!(2 * fused < stock, "{fused:?} is not half of {stock:?}");
+}
