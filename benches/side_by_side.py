@@ -95,8 +95,9 @@ def backbone(ours, threads):
         "OpenVINO f32": compiled("f32"),
         "OpenVINO bf16": compiled("bf16"),
     }
-    targets = {"ONNX Runtime": 1.2, "OpenVINO f32": 2.0, "OpenVINO bf16": None}
-    return rows(f"backbone, {PX} px", alternately(sides, ROUNDS), threads, targets)
+    stock = {"tract's own operations": lambda: ours.run(f"stock {PX} 1")} if threads == 1 else {}
+    targets = {name: None for name in stock} | {"ONNX Runtime": 1.2, "OpenVINO f32": 2.0, "OpenVINO bf16": None}
+    return rows(f"backbone, {PX} px", alternately(sides | stock, ROUNDS), threads, targets)
 
 
 def search(ours, threads):
@@ -247,7 +248,7 @@ def measure(threads, cores, *arguments):
     """The rows of a process of its own, pinned to some cores."""
     hidden = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
     environment = {key: value for key, value in os.environ.items() if key not in hidden}
-    environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
+    environment |= {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, __file__, "--worker", str(threads), *map(str, arguments)]
     pin = lambda: os.sched_setaffinity(0, cores)
     output = subprocess.run(command, env=environment, preexec_fn=pin, stdout=subprocess.PIPE, text=True, check=True).stdout

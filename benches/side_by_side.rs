@@ -1,6 +1,6 @@
 //! Our half of benches/side_by_side: reads a line of work, does it once, prints how many milliseconds it took.
 //!
-//! `backbone PX THREADS` · `search ROWS WIDTH THREADS` · `inspect FOLDER BANK_ROWS THREADS` · `teach FOLDER RATIO THREADS` ·
+//! `backbone PX THREADS` · `stock PX 1` (by tract's own operations) · `search ROWS WIDTH THREADS` · `inspect FOLDER BANK_ROWS THREADS` · `teach FOLDER RATIO THREADS` ·
 //! `render FOLDER COUNT PX`. What a line needs is made when it comes for the first time, and is not timed.
 
 use std::collections::HashMap;
@@ -42,6 +42,7 @@ fn prepare(line: &str) -> Work {
     let number = |word: &str| word.parse::<usize>().unwrap_or_else(|_| panic!("{line}: '{word}' is no number"));
     match line.split_whitespace().collect::<Vec<_>>()[..] {
         ["backbone", px, threads] => backbone(number(px), number(threads)),
+        ["stock", px, "1"] => stock(number(px)),
         ["search", rows, width, threads] => search(number(rows), number(width), number(threads)),
         ["inspect", folder, rows, threads] => inspect(Path::new(folder), number(rows), number(threads)),
         ["teach", folder, ratio, threads] => {
@@ -66,6 +67,21 @@ fn backbone(px: usize, threads: usize) -> Work {
     let backbone = Backbone::load(&model, [px; 2], &Options::for_model(&model).recipe.taps).expect("it is built in");
     let input = vec![0.25; 3 * px * px];
     on(threads, move || drop(std::hint::black_box(backbone.run(&input).expect("it is built in"))))
+}
+
+/// The backbone as tract runs it without the kernels.
+fn stock(px: usize) -> Work {
+    use tract_onnx::prelude::*;
+    let model = Model::built_in();
+    let taps = Options::for_model(&model).recipe.taps;
+    let plan = tract_onnx::onnx()
+        .model_for_read(&mut &*model.onnx)
+        .and_then(|graph| graph.with_outputs_by_name(&taps))
+        .and_then(|graph| graph.with_input_fact(0, f32::fact([1, 3, px, px]).into()))
+        .and_then(|graph| graph.into_optimized()?.into_runnable())
+        .expect("it is built in");
+    let input = tract_ndarray::Array4::from_elem((1, 3, px, px), 0.25f32).into_tensor();
+    on(1, move || drop(std::hint::black_box(plan.run(tvec!(input.clone().into())).expect("it is built in"))))
 }
 
 fn unit_rows(rows: usize, width: usize, seed: u64) -> Embeddings {

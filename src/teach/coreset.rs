@@ -1,17 +1,22 @@
 //! Which embeddings of the good parts stay in the bank: greedy k-center.
 
+use std::array::from_fn;
 use std::collections::BinaryHeap;
 
+use pulp::{Arch, Simd, WithSimd};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
-use crate::inspect::embedding::{Embeddings, squared_distance};
+use crate::inspect::embedding::Embeddings;
+use crate::inspect::kernels::PANEL;
+use crate::inspect::kernels::packed::Packed;
+use crate::inspect::kernels::tile::{Column, columns, columns_mut};
 use crate::inspect::metric::Projection;
 
 /// The width of the random projection in which rows are compared while they are chosen.
 const SKETCH_WIDTH: usize = 64;
-/// Rows that are brought up to date together; with their sketches they fit a level-2 cache.
+/// Rows that are brought up to date together, in whole panels; with their sketches they fit a level-2 cache.
 const BLOCK: usize = 512;
 
 /// The indices of `count` rows that cover all rows: each next one is the farthest from those already chosen.
@@ -36,23 +41,28 @@ pub fn k_center(
     let projection = projection(rows.width(), &mut rng);
     let sketch = |rows: &Embeddings| projection.as_ref().map_or_else(|| rows.clone(), |by| by.apply(rows));
     let sketches = sketch(rows);
+    let packed = Packed::new(sketches.len(), sketches.width(), |row, k| sketches.row(row)[k]);
     let mut chosen = Vec::with_capacity(count);
     let mut centers = kept.map(sketch).unwrap_or_else(|| {
         chosen.push(rng.random_range(0..rows.len()));
         sketches.select(&chosen)
     });
+    // What fills up the last panel is never far.
     let mut nearest = vec![f32::INFINITY; rows.len()];
+    nearest.resize(packed.panels() * PANEL, f32::NEG_INFINITY);
     let block = |start| Block { bound: f32::INFINITY, start, seen: 0 };
     let mut heap: BinaryHeap<Block> = (0..rows.len()).step_by(BLOCK).map(block).collect();
     while chosen.len() < count {
         let mut block = heap.pop().expect("there is at least one row");
-        let end = (block.start + BLOCK).min(rows.len());
-        let farthest = block.update(&sketches, &centers, &mut nearest[block.start..end]);
+        let nearest = &mut nearest[block.start..(packed.panels() * PANEL).min(block.start + BLOCK)];
+        block.update(&packed, &centers, nearest);
         let leads = heap.peek().is_none_or(|next| block.bound >= next.bound);
         if leads {
             if block.bound <= 0.0 {
                 break;
             }
+            let place = nearest.iter().position(|distance| *distance == block.bound);
+            let farthest = block.start + place.expect("the bound is one of them");
             chosen.push(farthest);
             centers.extend(&sketches.select(&[farthest]));
             step(chosen.len());
@@ -70,21 +80,82 @@ struct Block {
 }
 
 impl Block {
-    /// Takes in the centers that are new to this block; returns the row that is then the farthest.
-    fn update(&mut self, sketches: &Embeddings, centers: &Embeddings, nearest: &mut [f32]) -> usize {
-        let mut farthest = (0, f32::NEG_INFINITY);
-        for (i, nearest) in nearest.iter_mut().enumerate() {
-            let row = sketches.row(self.start + i);
-            for center in self.seen..centers.len() {
-                *nearest = nearest.min(squared_distance(row, centers.row(center)));
+    /// Takes in the centers that are new to this block.
+    /// * `nearest` — of its rows the squared distance to the nearest center, in whole panels
+    fn update(&mut self, rows: &Packed, centers: &Embeddings, nearest: &mut [f32]) {
+        let rows = &rows.data()[self.start * rows.inner()..][..nearest.len() * rows.inner()];
+        let new = &centers.data()[self.seen * centers.width()..];
+        self.bound = Arch::new().dispatch(Update { rows, centers: new, width: centers.width(), nearest });
+        self.seen = centers.len();
+    }
+}
+
+/// Lowers the squared distance of each row to its nearest center by new centers; gives the largest of them.
+struct Update<'a> {
+    /// In panels.
+    rows: &'a [f32],
+    /// Row by row.
+    centers: &'a [f32],
+    width: usize,
+    nearest: &'a mut [f32],
+}
+
+impl WithSimd for Update<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        match S::F32_LANES {
+            16 => self.panels::<S, 8, 1>(simd),
+            8 => self.panels::<S, 4, 2>(simd),
+            4 => self.panels::<S, 4, 4>(simd),
+            _ => self.panels::<S, 1, PANEL>(simd),
+        }
+    }
+}
+
+impl Update<'_> {
+    /// A panel of rows after another, with several centers at once.
+    #[inline(always)]
+    fn panels<S: Simd, const CENTERS: usize, const VECTORS: usize>(self, simd: S) -> f32 {
+        let Update { rows, centers, width, nearest } = self;
+        let together = centers.chunks_exact(CENTERS * width);
+        let rest = together.remainder();
+        let mut largest = simd.splat_f32s(f32::NEG_INFINITY);
+        let panels = columns::<S, VECTORS>(rows).chunks_exact(width);
+        for (rows, nearest) in panels.zip(columns_mut::<S, VECTORS>(nearest)) {
+            for centers in together.clone() {
+                lower::<S, CENTERS, VECTORS>(simd, rows, from_fn(|c| &centers[c * width..][..width]), nearest);
             }
-            if *nearest > farthest.1 {
-                farthest = (i, *nearest);
+            rest.chunks_exact(width).for_each(|center| lower::<S, 1, VECTORS>(simd, rows, [center], nearest));
+            nearest.iter().for_each(|nearest| largest = simd.max_f32s(largest, *nearest));
+        }
+        simd.reduce_max_f32s(largest)
+    }
+}
+
+/// nearest = min(nearest, ‖row − center‖²) for the rows of a panel.
+#[inline(always)]
+fn lower<S: Simd, const CENTERS: usize, const VECTORS: usize>(
+    simd: S,
+    rows: &[Column<S, VECTORS>],
+    centers: [&[f32]; CENTERS],
+    nearest: &mut Column<S, VECTORS>,
+) {
+    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; CENTERS];
+    for (k, row) in rows.iter().enumerate() {
+        for c in 0..CENTERS {
+            let center = simd.splat_f32s(centers[c][k]);
+            for v in 0..VECTORS {
+                let difference = simd.sub_f32s(row[v], center);
+                sums[c][v] = simd.mul_add_e_f32s(difference, difference, sums[c][v]);
             }
         }
-        self.bound = farthest.1;
-        self.seen = centers.len();
-        self.start + farthest.0
+    }
+    for sums in &sums {
+        for v in 0..VECTORS {
+            nearest[v] = simd.min_f32s(nearest[v], sums[v]);
+        }
     }
 }
 
@@ -119,6 +190,7 @@ fn projection(width: usize, rng: &mut ChaCha8Rng) -> Option<Projection> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inspect::embedding::squared_distance;
 
     fn points(values: &[f32]) -> Embeddings {
         Embeddings::new(1, values.to_vec(), false)

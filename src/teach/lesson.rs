@@ -141,18 +141,16 @@ impl Lesson<'_> {
     pub fn fold_scores(&self, raw: &Embeddings, rows: &[usize]) -> Result<Vec<f32>, TeachError> {
         let first = |part: usize| rows[..part].iter().sum::<usize>();
         let rows_of = |part: usize| first(part)..first(part) + rows[part];
-        let mut scores = vec![0.0; rows.len()];
-        for fold in 0..FOLDS {
+        let job = |(): &mut (), fold: usize| -> Result<Vec<f32>, TeachError> {
             let others: Vec<usize> = (0..rows.len()).filter(|part| part % FOLDS != fold).flat_map(rows_of).collect();
             let learned = self.learn(raw.select(&others), &|_| ());
             let inspector = self.inspector(&learned, f32::INFINITY)?;
-            for part in (fold..rows.len()).step_by(FOLDS) {
-                let own = raw.select(&rows_of(part).collect::<Vec<_>>());
-                scores[part] = inspector.score(own);
-            }
-            (self.progress)(Stage::Calibrate, fold + 1, FOLDS);
-        }
-        Ok(scores)
+            let own = |part: usize| raw.select(&rows_of(part).collect::<Vec<_>>());
+            Ok((fold..rows.len()).step_by(FOLDS).map(|part| inspector.score(own(part))).collect())
+        };
+        let step = |done| (self.progress)(Stage::Calibrate, done, FOLDS);
+        let folds = in_parallel(FOLDS, self.options.threads, || (), job, step)?;
+        Ok((0..rows.len()).map(|part| folds[part % FOLDS][part / FOLDS]).collect())
     }
 
     /// How many synthetic defects, drawn on `parts`, the inspector's threshold catches.

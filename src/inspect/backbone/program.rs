@@ -60,11 +60,6 @@ impl Program {
         self.outputs.iter().map(|&map| &self.layouts[map])
     }
 
-    /// The number of steps, blocks counting as one.
-    pub fn len(&self) -> usize {
-        self.steps.len()
-    }
-
     /// Runs all steps. Inside a thread pool of rayon its threads divide the rows of each map among them.
     /// * `picture` — (channels, height, width)
     /// * `outputs` — for each map that is given out room for (channels, height, width)
@@ -87,7 +82,7 @@ impl Program {
     }
 
     fn memory(&self) -> Memory {
-        let maps = self.layouts.iter().map(|layout| vec![0.0; layout.len()]).collect();
+        let maps = self.layouts.iter().map(|layout| vec![0.0; layout.size()]).collect();
         Memory { maps, scratch: Vec::new() }
     }
 
@@ -139,6 +134,6 @@ fn each_row(shape: Shape, from: Map, rows: Rows, row: impl Fn(usize, &[Line], &L
 
 impl std::fmt::Debug for Program {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        write!(f, "{} steps from {:?}", self.len(), self.layouts[0])
+        write!(f, "{} steps from {:?}", self.steps.len(), self.layouts[0])
     }
 }

@@ -75,13 +75,8 @@ impl Layout {
     }
 
     /// Values of the whole map with its border.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         (self.border.top + self.height + self.border.bottom) * self.row()
-    }
-
-    /// Whether the map has no values.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The rows without those of the border.
@@ -159,7 +154,7 @@ mod tests {
         let border = Border { top: 1, bottom: 0, left: 2, right: 1 };
         let layout = Layout { border, ..Layout::new(2, 3, 18) };
         let planes: Vec<f32> = (0..18 * 6).map(|value| value as f32 + 1.0).collect();
-        let mut map = vec![0.0; layout.len()];
+        let mut map = vec![0.0; layout.size()];
         layout.fill_from_planes(&mut map, &planes);
         assert_eq!(map.iter().filter(|value| **value != 0.0).count(), planes.len());
         // Row 0 of the map, panel 1, pixel 1: channels 16 and 17 at (0, 1).
@@ -173,7 +168,7 @@ mod tests {
     #[test]
     fn the_channels_of_a_picture_lie_side_by_side_without_filling() {
         let layout = Layout::of_picture(1, 2, 3);
-        let mut map = vec![0.0; layout.len()];
+        let mut map = vec![0.0; layout.size()];
         layout.fill_from_planes(&mut map, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         assert_eq!(map, [1.0, 3.0, 5.0, 2.0, 4.0, 6.0]);
     }
