@@ -26,16 +26,17 @@ fn main() {
     let by_size = [128, 192, 256, 320, 384, 448];
     let rows = panel("bank rows, input of 256 px", &by_rows, &threads, |rows, threads| median(256, rows, threads));
     let size = panel("input px, bank of 2000 rows", &by_size, &threads, |px, threads| median(px, 2000, threads));
-    println!("| one machine, 256 px, 2000 rows | parts a second |");
-    println!("|---|---|");
+    let mut rates = Vec::new();
     for threads in threads {
-        println!("| one part at a time on {threads} threads | {:.0} |", parts_a_second(1, threads));
+        rates.push((format!("one part at a time, {}", of_threads(threads)), parts_a_second(1, threads)));
         if threads > 1 {
-            println!("| {threads} parts in flight, a thread each | {:.0} |", parts_a_second(threads, 1));
+            rates.push((format!("{threads} parts in flight, a thread each"), parts_a_second(threads, 1)));
         }
     }
+    println!("| 256 px, 2000 rows | parts a second |\n|---|---|");
+    rates.iter().for_each(|(how, rate)| println!("| {how} | {rate:.0} |"));
     if let Some(file) = std::env::args().skip(1).find(|argument| argument.ends_with(".svg")) {
-        std::fs::write(&file, picture(&[rows, size])).expect("the file can be written");
+        std::fs::write(&file, picture(&[rows, size], &rates)).expect("the file can be written");
     }
 }
 
@@ -106,22 +107,29 @@ fn panel(title: &'static str, at: &[usize], threads: &[usize], cost: impl Fn(usi
     println!("|---{}|", "|---".repeat(at.len()));
     for (threads, times) in &panel.lines {
         let times: Vec<String> = times.iter().map(|ms| format!("{ms:.1}")).collect();
-        println!("| ms, {threads} threads | {} |", times.join(" | "));
+        println!("| ms, {} | {} |", of_threads(*threads), times.join(" | "));
     }
     println!();
     panel
 }
 
-/// The panels side by side, milliseconds upwards.
-fn picture(panels: &[Panel]) -> String {
-    const WIDTH: f64 = 420.0;
-    const HEIGHT: f64 = 260.0;
-    const COLOURS: [&str; 3] = ["#0b62a4", "#d1495b", "#3a7d44"];
+fn of_threads(threads: usize) -> String {
+    if threads == 1 { "1 thread".to_owned() } else { format!("{threads} threads") }
+}
+
+const WIDTH: f64 = 420.0;
+const HEIGHT: f64 = 260.0;
+/// Room for a number below an axis.
+const LABEL: f64 = 38.0;
+const COLOURS: [&str; 3] = ["#0b62a4", "#d1495b", "#3a7d44"];
+
+/// The panels side by side, milliseconds upwards, and below them a bar for each rate.
+fn picture(panels: &[Panel], rates: &[(String, f64)]) -> String {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" font-family=\"sans-serif\" font-size=\"11\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n",
         WIDTH * panels.len() as f64,
-        HEIGHT + 60.0
+        HEIGHT + 80.0 + 22.0 * rates.len() as f64
     );
     for (number, panel) in panels.iter().enumerate() {
         let left = number as f64 * WIDTH + 50.0;
@@ -134,8 +142,13 @@ fn picture(panels: &[Panel]) -> String {
             writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>").expect("a string");
         };
         text(left, 18.0, "start", &format!("ms an inspection by {}", panel.title));
+        let mut free = 0.0;
         for &at in &panel.at {
-            text(place(at, 0.0).0, bottom + 15.0, "middle", &at.to_string());
+            let x = place(at, 0.0).0;
+            if x >= free {
+                text(x, bottom + 15.0, "middle", &at.to_string());
+                free = x + LABEL;
+            }
         }
         let step =
             [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0].into_iter().find(|step| most / step <= 6.0).unwrap_or(200.0);
@@ -144,7 +157,7 @@ fn picture(panels: &[Panel]) -> String {
             text(left - 6.0, place(0, *ms).1 + 4.0, "end", &format!("{ms:.0}"));
         }
         for (line, (threads, _)) in panel.lines.iter().enumerate() {
-            text(left + 12.0 + 90.0 * line as f64, bottom + 34.0, "start", &format!("{threads} threads"));
+            text(left + 12.0 + 90.0 * line as f64, bottom + 34.0, "start", &of_threads(*threads));
         }
         for ms in ticks {
             let y = place(0, ms).1;
@@ -165,6 +178,22 @@ fn picture(panels: &[Panel]) -> String {
                 .and_then(|()| writeln!(svg, "<path d=\"M{x:.1} {y:.1}h9\" stroke=\"{colour}\" stroke-width=\"2\"/>"))
                 .expect("a string");
         }
+    }
+    let most = rates.iter().map(|(_, rate)| *rate).fold(0.0, f64::max);
+    let title = HEIGHT + 58.0;
+    writeln!(svg, "<text x=\"50\" y=\"{title:.1}\">parts a second, 256 px, 2000 rows</text>").expect("a string");
+    for (number, (how, rate)) in rates.iter().enumerate() {
+        let (y, length) = (title + 8.0 + 22.0 * number as f64, (WIDTH - 40.0) * rate / most);
+        writeln!(
+            svg,
+            "<rect x=\"240\" y=\"{y:.1}\" width=\"{length:.1}\" height=\"16\" fill=\"{}\"/>\
+             <text x=\"232\" y=\"{:.1}\" text-anchor=\"end\">{how}</text><text x=\"{:.1}\" y=\"{:.1}\">{rate:.0}</text>",
+            COLOURS[0],
+            y + 12.0,
+            246.0 + length,
+            y + 12.0
+        )
+        .expect("a string");
     }
     svg + "</svg>\n"
 }

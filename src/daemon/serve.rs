@@ -210,6 +210,7 @@ fn reload(config: &Path, old: &Settings) -> anyhow::Result<(Settings, Ready)> {
     let ready = judge::open(&new)?;
     let taken_over = Settings {
         model_card: new.model_card.clone(),
+        threads: new.threads,
         profile: new.profile.clone(),
         threshold: new.threshold.clone(),
         on_fault: new.on_fault,

@@ -14,6 +14,7 @@ use super::kernels::PANEL;
 use super::kernels::packed::Packed;
 use super::kernels::tile::{Column, Sums, accumulate, columns, columns_mut};
 use super::recipe::Distance;
+use super::threads;
 
 /// Queries that are compared with a tile of the bank while it is in a level-1 cache; they fit a level-2 cache.
 const QUERY_BLOCK: usize = 256;
@@ -56,16 +57,15 @@ impl Bank {
     /// * `neighbours` — at least 1; more than the bank has rows counts as all of them
     ///
     /// Returns (P,), in the same order; larger is more anomalous. The rows are found by ‖m‖² − 2⟨q, m⟩ and their
-    /// distances then taken by direct subtraction, because that difference cancels where q is close to m. Inside a thread
-    /// pool of rayon its threads divide the queries among them.
+    /// distances then taken by direct subtraction, because that difference cancels where q is close to m. Inside a pool
+    /// ([`threads::together`]) its threads divide the queries among them.
     /// # Panics  If the bank is empty or D differs; both are checked with the profile.
     /// # Source  Roth et al. 2022, arXiv:2106.08265. Differs: cosine or Euclidean, a mean over k, no re-weighting.
     pub fn distances(&self, queries: &Embeddings, neighbours: usize) -> Vec<f32> {
         assert_eq!(queries.width(), self.rows.width(), "queries and bank differ in width");
         let neighbours = neighbours.clamp(1, self.rows.len());
         let mut distances = vec![0.0; queries.len()];
-        let threads = if rayon::current_thread_index().is_some() { rayon::current_num_threads() } else { 1 };
-        self.divide(queries.data(), neighbours, &mut distances, threads);
+        self.divide(queries.data(), neighbours, &mut distances, threads::here());
         distances
     }
 
@@ -81,7 +81,7 @@ impl Bank {
         let middle = distances.len() * (threads / 2) / threads;
         let (upper, lower) = distances.split_at_mut(middle);
         let (first, second) = queries.split_at(middle * self.rows.width());
-        rayon::join(
+        threads::join(
             || self.divide(first, neighbours, upper, threads / 2),
             || self.divide(second, neighbours, lower, threads - threads / 2),
         );

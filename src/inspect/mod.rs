@@ -204,13 +204,16 @@ impl Inspector {
         Inspector { extractor, comparison, threshold: self.threshold, pool: None }
     }
 
-    /// Divides each inspection among `threads` from now on; its score is the same to the last bit. Where the system grants
-    /// no more threads, the caller's own goes on alone, with a warning.
+    /// Divides each inspection among `threads` from now on, more than there are cores counting as that many; its score is the
+    /// same to the last bit. Where the system grants no more threads, the caller's own goes on alone, with a warning.
     pub fn on_threads(mut self, threads: usize) -> Inspector {
+        let threads = threads.min(std::thread::available_parallelism().map_or(1, usize::from));
         self.pool = match (threads > 1).then(|| threads::pool(threads)).transpose() {
             Ok(pool) => pool.map(Arc::new),
             Err(error) => {
-                log::warn!("{threads} threads for an inspection cannot be had ({error}); it runs on one");
+                log::warn!(
+                    "{threads} threads for an inspection cannot be had ({error}); it runs on one; give [model] threads a smaller number"
+                );
                 None
             }
         };

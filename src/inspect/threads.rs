@@ -2,12 +2,13 @@
 //!
 //! Between two parts they sleep. An inspection is a row of short pieces of work, a dozen of half a millisecond each, and a
 //! thread that is woken for one of them comes when the others have done it already. So all are woken once, at the
-//! beginning, and look for work without rest until the inspection is over.
+//! beginning, and look for work without sleeping until the inspection is over.
 //!
 //! Woken, a thread often starts on the core of the one that woke it, and the kernel's balancing takes longer than an
 //! inspection. A pool that has as many threads as there are cores therefore gives each thread a core of its own; a smaller
 //! one leaves the choice to the kernel, since another daemon on the same board may use the rest.
 
+use std::cell::Cell;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -35,7 +36,13 @@ pub fn pool(threads: usize) -> Result<ThreadPool, ThreadPoolBuildError> {
     ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("inspect-{i}")).start_handler(pin).build()
 }
 
-/// Runs `work` on a thread of the pool; what it divides by `rayon::join` the others take up at once.
+/// Among how many threads work is divided here: those of the pool, or this one alone outside of one.
+pub fn here() -> usize {
+    if rayon::current_thread_index().is_some() { rayon::current_num_threads() } else { 1 }
+}
+
+/// Runs `work` on a thread of the pool; what it divides by [`join`] the others take up at once.
+/// # Panics  If `work` does; the other threads are free then.
 pub fn together<R: Send>(pool: &ThreadPool, work: impl FnOnce() -> R + Send) -> R {
     let (work, over) = (Mutex::new(Some(work)), AtomicBool::new(false));
     let mut results = pool.broadcast(|context| {
@@ -50,10 +57,33 @@ pub fn together<R: Send>(pool: &ThreadPool, work: impl FnOnce() -> R + Send) -> 
     results.swap_remove(0).expect("the first thread has the result")
 }
 
+/// Runs both, on two threads if another one is free.
+pub fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+    rayon::join(|| piece(a), || piece(b))
+}
+
+thread_local! {
+    /// Whether this thread is in the middle of a piece of work.
+    static IN_PIECE: Cell<bool> = const { Cell::new(false) };
+}
+
+fn piece<R>(work: impl FnOnce() -> R) -> R {
+    struct Restores(bool);
+    impl Drop for Restores {
+        fn drop(&mut self) {
+            IN_PIECE.set(self.0);
+        }
+    }
+    let _before = Restores(IN_PIECE.replace(true));
+    work()
+}
+
+/// Takes up pieces of work until all is over. A thread that took one before it came here waits in it for pieces of others,
+/// and must not wait here for the end, which waits for that piece.
 fn help(over: &AtomicBool) {
-    while !over.load(Ordering::Acquire) {
+    while !IN_PIECE.get() && !over.load(Ordering::Acquire) {
         if rayon::yield_now() != Some(Yield::Executed) {
-            std::hint::spin_loop();
+            std::thread::yield_now();
         }
     }
 }
@@ -82,9 +112,28 @@ mod tests {
         let pool = pool(3).unwrap();
         let sum = |range: std::ops::Range<u64>| range.sum::<u64>();
         for _ in 0..100 {
-            let (low, high) = together(&pool, || rayon::join(|| sum(0..500), || sum(500..1000)));
+            let (low, high) = together(&pool, || join(|| sum(0..500), || sum(500..1000)));
             assert_eq!(low + high, 499_500);
         }
+    }
+
+    #[test]
+    fn deeply_divided_work_ends_on_more_threads_than_there_are_cores() {
+        fn count(leaves: u64) -> u64 {
+            if leaves == 1 {
+                return 1;
+            }
+            let (low, high) = join(|| count(leaves / 2), || count(leaves - leaves / 2));
+            low + high
+        }
+        let pool = pool(8).unwrap();
+        (0..2000).for_each(|_| assert_eq!(together(&pool, || count(64)), 64));
+    }
+
+    #[test]
+    fn a_helper_that_comes_in_the_middle_of_a_piece_goes_back_to_it() {
+        piece(|| help(&AtomicBool::new(false)));
+        help(&AtomicBool::new(true));
     }
 
     #[test]

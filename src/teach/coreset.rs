@@ -58,7 +58,7 @@ pub fn k_center(
         block.update(&packed, &centers, nearest);
         let leads = heap.peek().is_none_or(|next| block.bound >= next.bound);
         if leads {
-            if block.bound <= 0.0 {
+            if block.bound.is_nan() || block.bound <= 0.0 {
                 break;
             }
             let place = nearest.iter().position(|distance| *distance == block.bound);
@@ -128,7 +128,7 @@ impl Update<'_> {
                 lower::<S, CENTERS, VECTORS>(simd, rows, from_fn(|c| &centers[c * width..][..width]), nearest);
             }
             rest.chunks_exact(width).for_each(|center| lower::<S, 1, VECTORS>(simd, rows, [center], nearest));
-            nearest.iter().for_each(|nearest| largest = simd.max_f32s(largest, *nearest));
+            nearest.iter().for_each(|nearest| largest = simd.max_f32s(*nearest, largest));
         }
         simd.reduce_max_f32s(largest)
     }
@@ -154,7 +154,7 @@ fn lower<S: Simd, const CENTERS: usize, const VECTORS: usize>(
     }
     for sums in &sums {
         for v in 0..VECTORS {
-            nearest[v] = simd.min_f32s(nearest[v], sums[v]);
+            nearest[v] = simd.min_f32s(sums[v], nearest[v]);
         }
     }
 }

@@ -149,7 +149,9 @@ impl Lesson<'_> {
             Ok((fold..rows.len()).step_by(FOLDS).map(|part| inspector.score(own(part))).collect())
         };
         let step = |done| (self.progress)(Stage::Calibrate, done, FOLDS);
-        let folds = in_parallel(FOLDS, self.options.threads, || (), job, step)?;
+        // Each fold holds its parts twice, as rows and as what the coreset compares.
+        let at_once = self.options.candidate_bytes / (2 * size_of_val(raw.data()));
+        let folds = in_parallel(FOLDS, at_once.clamp(1, self.options.threads.max(1)), || (), job, step)?;
         Ok((0..rows.len()).map(|part| folds[part % FOLDS][part / FOLDS]).collect())
     }
 

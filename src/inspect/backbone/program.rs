@@ -8,6 +8,7 @@ use crate::inspect::kernels::block::{Block, MAX_SIDE, Map, NO_LINE, Rows, Scratc
 use crate::inspect::kernels::conv::{Conv, Shape};
 use crate::inspect::kernels::depthwise::Depthwise;
 use crate::inspect::kernels::layout::{Layout, Line};
+use crate::inspect::threads;
 
 /// What computes one map from those before it.
 pub enum Step {
@@ -60,14 +61,13 @@ impl Program {
         self.outputs.iter().map(|&map| &self.layouts[map])
     }
 
-    /// Runs all steps. Inside a thread pool of rayon its threads divide the rows of each map among them.
+    /// Runs all steps. Inside a pool ([`threads::together`]) its threads divide the rows of each map among them.
     /// * `picture` — (channels, height, width)
     /// * `outputs` — for each map that is given out room for (channels, height, width)
     pub fn run(&self, picture: &[f32], outputs: &mut [&mut [f32]]) {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut memory = idle.unwrap_or_else(|| self.memory());
-        let threads = if rayon::current_thread_index().is_some() { rayon::current_num_threads() } else { 1 };
-        memory.scratch.resize_with(threads, Scratch::default);
+        memory.scratch.resize_with(threads::here(), Scratch::default);
         self.layouts[0].fill_from_planes(&mut memory.maps[0], picture);
         for (i, step) in self.steps.iter().enumerate() {
             let (before, after) = memory.maps.split_at_mut(i + 1);
@@ -96,7 +96,7 @@ impl Program {
         let middle = count * (scratch.len() / 2) / scratch.len();
         let (upper, lower) = data.split_at_mut(middle * layout.row());
         let (mine, others) = scratch.split_at_mut(scratch.len() / 2);
-        rayon::join(
+        threads::join(
             || self.divide(step, before, mine, Rows { first, data: upper, layout }),
             || self.divide(step, before, others, Rows { first: first + middle, data: lower, layout }),
         );

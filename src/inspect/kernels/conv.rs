@@ -161,7 +161,7 @@ impl Row<'_> {
             }
             let out = &mut self.out.data[at(self.out.pitch)..][..ROWS * PANEL];
             for (out, sums) in columns_mut::<S, VECTORS>(out).iter_mut().zip(&sums) {
-                *out = sums[p].map(|sum| simd.min_f32s(simd.max_f32s(sum, low), high));
+                *out = sums[p].map(|sum| simd.min_f32s(high, simd.max_f32s(low, sum)));
             }
         }
     }

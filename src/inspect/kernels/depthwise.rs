@@ -153,7 +153,7 @@ impl<S: Simd, const K: usize> Channels<S, K> {
         }
         let [low, high] = self.clip;
         for (out, sum) in out[x..x + N].iter_mut().zip(sums) {
-            out[self.v] = self.simd.min_f32s(self.simd.max_f32s(sum, low), high);
+            out[self.v] = self.simd.min_f32s(high, self.simd.max_f32s(low, sum));
         }
     }
 }
