@@ -153,10 +153,11 @@ fn grown(seed: u64) -> TypedModel {
 }
 
 fn arches() -> Vec<Arch> {
-    let mut arches = vec![Arch::new(), Arch::Scalar];
     #[cfg(target_arch = "x86_64")]
-    arches.extend(pulp::x86::V3::try_new().map(Arch::V3));
-    arches
+    let smaller = pulp::x86::V3::try_new().map(Arch::V3);
+    #[cfg(not(target_arch = "x86_64"))]
+    let smaller = None;
+    [Some(Arch::new()), smaller, Some(Arch::Scalar)].into_iter().flatten().collect()
 }
 
 fn picture(model: &TypedModel) -> TValue {
