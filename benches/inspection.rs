@@ -1,4 +1,4 @@
-//! One inspection of the default recipe, stage by stage: preprocess, backbone, search, and the whole.
+//! One inspection of the default recipe, stage by stage: preprocess, backbone, embeddings, search, and the whole.
 //!
 //! `cargo bench --bench inspection`
 
@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rejectd::inspect::backbone::Backbone;
 use rejectd::inspect::bank::Bank;
 use rejectd::inspect::card::Model;
-use rejectd::inspect::embedding::Embeddings;
+use rejectd::inspect::embedding::{Embeddings, concatenate};
 use rejectd::inspect::metric::Metric;
 use rejectd::inspect::preprocess::Preprocess;
 use rejectd::inspect::recipe::Distance;
@@ -35,6 +35,11 @@ fn inspection(criterion: &mut Criterion) {
     let backbone = Backbone::load(&model, recipe.input_px, &recipe.taps).unwrap();
     let input = preprocess.run(&frame).unwrap();
     criterion.bench_function("backbone, 256 px to stage 5", |b| b.iter(|| backbone.run(&input).unwrap()));
+
+    let (taps, grid) = (backbone.run(&input).unwrap(), recipe.grid());
+    criterion.bench_function("embeddings, pooled and of unit length", |b| {
+        b.iter(|| concatenate(&taps, recipe.pool, grid, recipe.granularity).normalise())
+    });
 
     let bank = Bank::new(unit_rows(BANK_ROWS, 1), Distance::Cosine);
     let queries = unit_rows(PATCHES, 2);

@@ -213,7 +213,7 @@ def peak_mib(command):
 
 
 def memory(folder, few, exported):
-    """Smaller one first, for only the largest of all children is told."""
+    """Each in a process of its own, for only the largest of all children is told."""
     rejectd = ROOT / "target/release/rejectd"
     profile = exported / "p.profile"
     subprocess.run([rejectd, "teach", "--from", folder, "--profile", profile, "--metric", "none", "--threads", "1"],

@@ -166,8 +166,7 @@ impl Search<'_> {
         let Bank { packed, bias, .. } = self.bank;
         let inner = packed.inner();
         let rows: [&[f32]; QUERIES] = from_fn(|m| &self.queries[(query + m) * inner..][..inner]);
-        let values = columns::<S, VECTORS>(packed.data());
-        let panels: [&[Column<S, VECTORS>]; PANELS] = from_fn(|p| &values[(first + p) * inner..][..inner]);
+        let panels = packed.columns::<S, PANELS, VECTORS>(first);
         let bias = &columns::<S, VECTORS>(bias)[first..first + PANELS];
         let mut sums: Sums<S, QUERIES, PANELS, VECTORS> = [[[simd.splat_f32s(0.0); VECTORS]; PANELS]; QUERIES];
         accumulate(simd, &mut sums, rows, panels, inner);

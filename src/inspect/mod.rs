@@ -207,7 +207,7 @@ impl Inspector {
     /// Divides each inspection among `threads` from now on, more than there are cores counting as that many; its score is the
     /// same to the last bit. Where the system grants no more threads, the caller's own goes on alone, with a warning.
     pub fn on_threads(mut self, threads: usize) -> Inspector {
-        let threads = threads.min(std::thread::available_parallelism().map_or(1, usize::from));
+        let threads = threads.min(threads::cores());
         self.pool = match (threads > 1).then(|| threads::pool(threads)).transpose() {
             Ok(pool) => pool.map(Arc::new),
             Err(error) => {

@@ -18,17 +18,22 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 /// How many threads an inspection is divided among where nobody says: one a core, but at most four, beyond which they wait
 /// for one another more than they help.
 pub fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(4)
+    cores().min(4)
+}
+
+/// How many threads this process can run at once; 1 if the system does not say.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// A pool of `threads` threads.
 /// # Errors  The system grants no more threads.
 pub fn pool(threads: usize) -> Result<ThreadPool, ThreadPoolBuildError> {
-    let cores = cores();
+    let allowed = allowed();
     let pin = move |thread: usize| {
-        if cores.len() == threads {
+        if allowed.len() == threads {
             let mut core = CpuSet::new();
-            core.set(cores[thread]);
+            core.set(allowed[thread]);
             // A thread that may not be bound to a core runs where the kernel puts it.
             let _ = sched_setaffinity(None, &core);
         }
@@ -98,7 +103,7 @@ impl Drop for Sets<'_> {
 }
 
 /// The cores that this process may run on.
-fn cores() -> Vec<usize> {
+fn allowed() -> Vec<usize> {
     let allowed = sched_getaffinity(None);
     allowed.map_or(vec![], |allowed| (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect())
 }

@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::inspect::card::Model;
 use crate::inspect::recipe::{Distance, Granularity, HeadKind, Recipe, Scaling, ScoreRule};
+use crate::inspect::threads::cores;
 use crate::inspect::{InspectError, Inspector};
 use crate::profile::{About, CalibrationScore, FORMAT_VERSION, Profile, Promise, Threshold};
 
@@ -97,7 +98,7 @@ impl Options {
             bank_bytes: 8 << 20,
             max_false_rejects: None,
             candidate_bytes: 512 << 20,
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            threads: cores(),
             seed: 0,
         }
     }

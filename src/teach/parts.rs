@@ -8,6 +8,7 @@ use super::TeachError;
 use super::parallel::in_parallel;
 use crate::frame::Frame;
 use crate::inspect::card::hex;
+use crate::inspect::threads::cores;
 
 /// Pictures of good parts, all different; they are loaded when they are needed, more than once, from several threads.
 ///
@@ -32,7 +33,7 @@ impl<'a> GoodParts<'a> {
         names: Vec<String>,
         load: impl Fn(usize) -> Result<Frame, String> + Sync + 'a,
     ) -> Result<GoodParts<'a>, TeachError> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = cores();
         let hash = |(): &mut (), place: usize| load(place).map(|frame| hash(&frame)).map_err(TeachError::Load);
         let hashes = in_parallel(names.len(), threads, || (), hash, |_| ())?;
         let mut parts =

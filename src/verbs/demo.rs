@@ -19,6 +19,7 @@ use crate::evaluate::metrics::{auroc, percentile};
 use crate::evaluate::report::{self, Report, ReportPart};
 use crate::inspect::card::Model;
 use crate::inspect::recipe::ScoreRule;
+use crate::inspect::threads::cores;
 use crate::inspect::{Inspector, short};
 use crate::line::dry_run::DryRun;
 use crate::line::schedule::{Delay, Ejection, Mode, Schedule};
@@ -272,14 +273,7 @@ fn page_of(args: &cli::Demo, profile: &Profile, watched: Watched) -> Report {
             fact("profile", profile.fingerprint()),
             fact("bank", format!("{} rows of width {}", profile.bank.len(), profile.bank.width())),
             fact("seed", args.seed.to_string()),
-            fact(
-                "machine",
-                format!(
-                    "{}, {} cores",
-                    std::env::consts::ARCH,
-                    std::thread::available_parallelism().map_or(1, usize::from)
-                ),
-            ),
+            fact("machine", format!("{}, {} cores", std::env::consts::ARCH, cores())),
         ],
         threshold: about.threshold.value,
         promise: format!("It promises {}.", about.threshold.promise),

@@ -70,11 +70,6 @@ impl Block {
         Block { expand, depthwise, project, expanded: Layout { border, ..expanded }, filtered }
     }
 
-    /// What the first convolution sees of the input.
-    pub fn shape(&self) -> Shape {
-        self.expand.shape()
-    }
-
     /// Computes some rows of the output.
     /// * `add` — is added to them
     pub fn rows(&self, arch: Arch, scratch: &mut Scratch, from: Map, add: Option<Map>, rows: Rows) {

@@ -7,7 +7,7 @@ use pulp::{Arch, Simd, WithSimd};
 use super::PANEL;
 use super::layout::{Layout, Line, LineMut};
 use super::packed::Packed;
-use super::tile::{Column, Sums, accumulate, columns, columns_mut};
+use super::tile::{Sums, accumulate, columns, columns_mut};
 
 /// A convolution as a graph has it: every output channel sees every input channel.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,9 +138,7 @@ impl Row<'_> {
     ) {
         let Conv { shape, input: [inputs, depth], weights, bias, clip } = self.conv;
         let (span, step) = (shape.kernel[1] * depth, shape.stride[1] * depth);
-        let packed = columns::<S, VECTORS>(weights.data());
-        let panels: [&[Column<S, VECTORS>]; PANELS] =
-            from_fn(|p| &packed[(first + p) * weights.inner()..][..weights.inner()]);
+        let panels = weights.columns::<S, PANELS, VECTORS>(first);
         let bias = &columns::<S, VECTORS>(bias)[first..first + PANELS];
         let mut sums: Sums<S, ROWS, PANELS, VECTORS> = [from_fn(|p| bias[p]); ROWS];
         for (y, line) in self.lines.iter().enumerate() {

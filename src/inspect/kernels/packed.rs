@@ -1,6 +1,11 @@
 //! Weights in the order in which the inner loop reads them.
 
+use std::array::from_fn;
+
+use pulp::Simd;
+
 use super::PANEL;
+use super::tile::{Column, columns};
 
 /// A (columns, inner) matrix in panels: for each 16 columns, for each inner index, the 16 values; zeros fill the last panel.
 pub struct Packed {
@@ -30,5 +35,15 @@ impl Packed {
 
     pub fn data(&self) -> &[f32] {
         &self.data
+    }
+
+    /// Some panels from `first` on, each a column of registers for each inner index.
+    #[inline(always)]
+    pub fn columns<S: Simd, const PANELS: usize, const VECTORS: usize>(
+        &self,
+        first: usize,
+    ) -> [&[Column<S, VECTORS>]; PANELS] {
+        let all = columns::<S, VECTORS>(&self.data);
+        from_fn(|p| &all[(first + p) * self.inner..][..self.inner])
     }
 }
