@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::frame::Roi;
 use crate::inspect::recipe::ScoreRule;
+use crate::teach::augment::Augment;
 use crate::teach::defects::Preset;
 use crate::teach::losses::Loss;
 use crate::verbs::compare::CompareArgs;
@@ -75,9 +76,14 @@ pub struct Demo {
 
 #[derive(Debug, Args)]
 pub struct Teach {
-    /// Folder or file of pictures of good parts; may be given several times
+    /// Folder or file of pictures of good parts; may be given several times, for one product, or with as many --profile for
+    /// as many products, which then share a metric
     #[arg(long, value_name = "DIR", required_unless_present = "camera", conflicts_with = "camera")]
     pub from: Vec<PathBuf>,
+    /// Folder of pictures of known defects, with NAME_mask.png beside a picture where somebody painted what is wrong; may be
+    /// given several times, for several products once for each of them
+    #[arg(long, value_name = "DIR", conflicts_with = "add")]
+    pub defects: Vec<PathBuf>,
     /// Take the pictures from the source that the configuration names
     #[arg(long, requires = "config")]
     pub camera: bool,
@@ -90,9 +96,10 @@ pub struct Teach {
     /// The pause between two pictures with --camera, in milliseconds
     #[arg(long, default_value_t = 500)]
     pub interval_ms: u64,
-    /// The profile to write; an older one is kept as a generation
-    #[arg(long, value_name = "FILE")]
-    pub profile: PathBuf,
+    /// The profile to write; an older one is kept as a generation. Several times for several products, in the order of
+    /// --from
+    #[arg(long, value_name = "FILE", required = true)]
+    pub profile: Vec<PathBuf>,
     /// Add the parts to the profile instead of teaching it anew; recipe and head stay
     #[arg(long, conflicts_with_all = ["recipe", "metric_source", "bank_rows"])]
     pub add: bool,
@@ -113,15 +120,19 @@ pub struct LearnArgs {
     /// Ask for at most so many false rejects, as 0.05 or 5%; the smallest bound that the parts allow if absent
     #[arg(long, value_name = "FRACTION", value_parser = parse_fraction)]
     pub max_false_rejects: Option<f64>,
-    /// The most rows that the bank may have
-    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub bank_rows: u32,
+    /// The most rows that the bank may have; if absent 2000, or up to 8000 where auto finds that it needs them
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub bank_rows: Option<u32>,
     /// The most memory that the bank may take, in MiB
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub bank_mib: u32,
     /// The most memory for the embeddings that the bank is chosen from, in MiB; below 60 parts all are looked at
-    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub candidates_mib: u32,
+    /// Variants of the good parts that join the bank: light, mirrored, tilted (5 and 10°), turned (every eighth of a turn), or
+    /// none; auto tries them where there are less than 60 parts and the metric is chosen
+    #[arg(long, value_name = "WHICH", default_value = "auto")]
+    pub augment: Augment,
     /// The seed of every random choice
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -142,8 +153,9 @@ pub struct MetricArgs {
     #[arg(long, value_name = "METRIC", value_parser = parse_metric)]
     pub metric: Option<MetricArg>,
     /// For a learned head, as shape=linear,width=64,steps=600; also hidden, batch, rate, decay, nearness, mixup,
-    /// patience, preset
-    #[arg(long, value_name = "NAME=VALUE,…", requires = "metric")]
+    /// patience, preset (none for no synthetic defects), reference=prototype (the learned class weight instead of a bank).
+    /// For auto also losses=NAME+NAME (or none), sizes=256+384
+    #[arg(long, value_name = "NAME=VALUE,…")]
     pub metric_options: Option<String>,
 }
 
@@ -288,6 +300,9 @@ pub struct Evaluate {
     /// The card of another backbone than the built-in one
     #[arg(long, value_name = "CARD")]
     pub model: Option<PathBuf>,
+    /// Give the teaching so many anomalous pictures of test/, drawn by the seed, as known defects; they are not judged
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with_all = ["profile", "compare"])]
+    pub known_defects: u16,
     /// Teach and judge, or compare, so many times, with the seeds from --seed on; figures are their means
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub seeds: u16,

@@ -113,6 +113,9 @@ pub struct About {
     pub bank_parts: usize,
     pub seed: u64,
     pub probe_score: f32,
+    /// How the good parts were varied for the bank, if they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augmentation: Option<String>,
     /// How the metric was chosen, if it was.
     pub chosen: Option<Chosen>,
     /// How many synthetic defects the threshold would have caught.
@@ -161,8 +164,8 @@ pub enum Promise {
 pub struct Chosen {
     /// How many metrics were tried.
     pub tried: usize,
-    /// The chance that a synthetic defect scores above a good part, faint ones counting more, by the metric chosen and
-    /// by the plain cosine distance.
+    /// The chance that a defect scores above a good part, those counting most that can hardly be told, by the metric
+    /// chosen and by the plain cosine distance.
     pub quality: f64,
     pub plain_quality: f64,
     /// The same for the faint defects alone, by the metric chosen.
@@ -220,10 +223,11 @@ impl Profile {
         line(
             "bank",
             format!(
-                "{} of width {} from {}",
+                "{} of width {} from {}{}",
                 count(self.bank.len(), "row"),
                 self.bank.width(),
                 count(about.bank_parts, "part"),
+                about.augmentation.as_ref().map_or(String::new(), |name| format!(", {name} as well")),
             ),
         );
         line("threshold", format!("{}: {}", about.threshold.value, about.threshold.promise));
@@ -312,6 +316,9 @@ pub fn steps(recipe: &Recipe) -> String {
         1 => distance.to_string(),
         neighbours => format!("{distance}, mean of the {neighbours} nearest"),
     });
+    if recipe.prototype {
+        steps.push("to the learned class of good parts".to_string());
+    }
     if recipe.normality {
         steps.push("plus a learned score".to_string());
     }

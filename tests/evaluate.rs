@@ -277,3 +277,20 @@ fn a_region_of_interest_counts_the_pixels_inside_it_alone() {
     assert_code(&output, 65, "a region outside of the pictures");
     assert!(text(&output).contains("reaches outside the frame"), "{}", text(&output));
 }
+
+#[test]
+fn anomalous_parts_that_were_known_to_the_teaching_are_not_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = render(&folder.path().join("set"), 12, 3, 6);
+    let all = rejectd::evaluate::dataset::Dataset::open(&set).unwrap();
+    let anomalous = all.test.iter().filter(|image| image.defect_type.is_some()).count();
+    let evaluate = "evaluate --data {}/set --json {}/out.json --metric none --input-px 64 --bank-rows 200";
+    let output = run(&format!("{evaluate} --known-defects 2"), folder.path());
+    assert_code(&output, 0, "two known defects");
+    assert!(text(&output).contains("2 anomalous parts, drawn by seed 0, were known to the teaching"), "{}", text(&output));
+    assert_eq!(rows(&folder.path().join("out.json"))[0]["test_anomalous"], anomalous - 2);
+    // However many are asked for, one is left to judge.
+    let output = run(&format!("{evaluate} --known-defects 100"), folder.path());
+    assert_code(&output, 0, "all but one");
+    assert_eq!(rows(&folder.path().join("out.json"))[0]["test_anomalous"], 1);
+}

@@ -7,6 +7,7 @@ use rejectd::inspect::card::Model;
 use rejectd::inspect::recipe::HeadKind;
 use rejectd::profile::Profile;
 use rejectd::source::simulated::{Belt, BeltSettings};
+use rejectd::teach::auto::AutoOptions;
 use rejectd::teach::learn::LearnOptions;
 use rejectd::teach::losses::Loss;
 use rejectd::teach::{GoodParts, MetricChoice, Options, teach};
@@ -42,7 +43,7 @@ fn real_auroc(profile: &Profile) -> f64 {
 #[test]
 fn auto_says_what_it_chose_is_repeatable_and_is_not_worse_than_the_plain_metric() {
     let plain = taught(MetricChoice::Given, 0);
-    let auto = taught(MetricChoice::Auto, 0);
+    let auto = taught(MetricChoice::Auto(AutoOptions::default()), 0);
     let chosen = auto.about.chosen.as_ref().expect("a choice was made");
     assert!(chosen.tried >= 80, "{chosen:?}");
     assert!(chosen.quality >= chosen.plain_quality, "{chosen:?}");
@@ -50,7 +51,7 @@ fn auto_says_what_it_chose_is_repeatable_and_is_not_worse_than_the_plain_metric(
     let (plain, found) = (real_auroc(&plain), real_auroc(&auto));
     println!("plain {plain:.3}, auto {found:.3}: {}", chosen.because);
     assert!(found >= plain - 0.05, "auto {found}, plain {plain}");
-    let again = taught(MetricChoice::Auto, 0);
+    let again = taught(MetricChoice::Auto(AutoOptions::default()), 0);
     assert_eq!((&again.about.recipe, &again.bank), (&auto.about.recipe, &auto.bank));
 }
 

@@ -27,6 +27,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
 mod mask;
 
 pub use mask::{Mask, MaskError};
@@ -192,6 +196,15 @@ impl Dataset {
         Some(format!("{}: these have no mask, and the pixel figures leave them out: {named}", self.name))
     }
 
+    /// Takes `count` anomalous parts, drawn by `seed`, out of `test`, or all but one if there are not so many.
+    pub fn draw_anomalous(&mut self, count: usize, seed: u64) -> Vec<LabelledImage> {
+        let mut places: Vec<usize> = (0..self.test.len()).filter(|at| self.test[*at].defect_type.is_some()).collect();
+        places.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+        places.truncate(count.min(places.len().saturating_sub(1)));
+        places.sort_unstable();
+        places.into_iter().rev().map(|place| self.test.remove(place)).collect()
+    }
+
     /// Leaves out the pictures that cannot be read, so that one damaged file does not end an evaluation.
     /// * `read` — reads the picture at a path, or says in a sentence that names it why that fails
     ///
@@ -230,17 +243,46 @@ fn good(folder: &Path) -> Result<Vec<LabelledImage>, DatasetError> {
     Ok(pictures(folder)?.into_iter().map(image).collect())
 }
 
+/// Anomalous parts outside a data set, in one folder, sorted. The mask of a picture `name` is `name_mask` beside it or,
+/// where the folder is the `test/TYPE` of a data set, the one in its `ground_truth/TYPE`.
+/// # Errors  `DatasetError::NoFolder` if there is none; `NoPictures` if it holds none; `Read` if it cannot be read.
+pub fn anomalous_parts(folder: &Path) -> Result<Vec<LabelledImage>, DatasetError> {
+    if !folder.is_dir() {
+        return Err(DatasetError::NoFolder { path: folder.to_owned() });
+    }
+    let named = folder.canonicalize().map_err(|source| DatasetError::Read { path: folder.to_owned(), source })?;
+    let ground_truth = named.parent().and_then(Path::parent).map(|root| root.join("ground_truth"));
+    let mut masks: Vec<PathBuf> = files(folder, &MASK_EXTENSIONS)?.into_iter().filter(|path| is_mask(path)).collect();
+    if let Some(of_set) = ground_truth.map(|all| all.join(file_name(&named))).filter(|path| path.is_dir()) {
+        masks.extend(files(&of_set, &MASK_EXTENSIONS)?);
+    }
+    let pictures: Vec<PathBuf> = pictures(folder)?.into_iter().filter(|path| !is_mask(path)).collect();
+    if pictures.is_empty() {
+        return Err(DatasetError::NoPictures { path: folder.to_owned() });
+    }
+    Ok(with_masks(pictures, &masks, &file_name(&named)))
+}
+
+fn is_mask(path: &Path) -> bool {
+    path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("_mask"))
+}
+
 fn anomalous(folder: &Path, defect_type: String, root: &Path) -> Result<Vec<LabelledImage>, DatasetError> {
     let masks = root.join("ground_truth").join(&defect_type);
     let masks = if masks.is_dir() { files(&masks, &MASK_EXTENSIONS)? } else { Vec::new() };
+    Ok(with_masks(pictures(folder)?, &masks, &defect_type))
+}
+
+fn with_masks(pictures: Vec<PathBuf>, masks: &[PathBuf], defect_type: &str) -> Vec<LabelledImage> {
     // Of a picture `name`: `name_mask` or else `name`, whatever the extension.
     let mask_of = |picture: &Path| {
         let name = picture.file_stem().unwrap_or_default().to_string_lossy();
         let named = |stem: &str| masks.iter().find(|mask| mask.file_stem().is_some_and(|found| found == stem)).cloned();
         named(&format!("{name}_mask")).or_else(|| named(&name))
     };
-    let image = |path: PathBuf| LabelledImage { mask: mask_of(&path), path, defect_type: Some(defect_type.clone()) };
-    Ok(pictures(folder)?.into_iter().map(image).collect())
+    let image =
+        |path: PathBuf| LabelledImage { mask: mask_of(&path), path, defect_type: Some(defect_type.to_owned()) };
+    pictures.into_iter().map(image).collect()
 }
 
 /// The folders in `root` that are themselves laid out as a category.

@@ -10,6 +10,7 @@ pub mod compare;
 pub mod dataset;
 pub mod figures;
 pub mod findings;
+pub mod known;
 pub mod metrics;
 pub mod report;
 pub mod run;

@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::dataset::{Dataset, DatasetError, MaskError};
+use super::dataset::{Dataset, DatasetError, LabelledImage, MaskError};
 use super::figures::{Figures, rejected};
 use super::findings::{self, Shift};
+use super::known;
 use crate::inspect::card::Model;
 use crate::inspect::{InspectError, Inspector};
 use crate::part::StageTimings;
 use crate::profile::{self, Profile, Promise};
 use crate::source::decode::{ImageError, read_frame};
-use crate::teach::{self, GoodParts, Options, Stage, TeachError};
+use crate::teach::{self, GoodParts, Options, Product, Stage, TeachError};
 
 mod judge;
 
@@ -66,7 +67,8 @@ pub enum EvaluateError {
 /// What judges.
 pub enum Judge<'a> {
     /// A profile taught from the set's own good parts, anew with each seed.
-    Taught { options: &'a Options, seeds: &'a [u64] },
+    /// * `known` — so many of the anomalous parts to test, drawn by the first seed, are known to the teaching and not judged
+    Taught { options: &'a Options, seeds: &'a [u64], known: usize },
     /// One that is there already.
     Profile(&'a Profile),
 }
@@ -117,27 +119,32 @@ pub fn evaluate(
     threads: usize,
     progress: Progress,
 ) -> Result<Evaluation, EvaluateError> {
-    let Checked { set, left_out } = checked;
+    let Checked { mut set, left_out } = checked;
     let mut notes: Vec<String> = left_out_note(&left_out).into_iter().collect();
     let mut first = None;
     let mut trials = Vec::new();
-    let mut run = |profile: Profile| -> Result<(), EvaluateError> {
+    let mut run = |profile: Profile, set: &Dataset| -> Result<(), EvaluateError> {
         let inspector = Inspector::new(model, &profile)?;
-        trials.push(trial(&inspector, &profile, &set, threads, progress)?);
+        trials.push(trial(&inspector, &profile, set, threads, progress)?);
         first.get_or_insert((profile, inspector));
         Ok(())
     };
     match judge {
-        Judge::Profile(profile) => run((*profile).clone())?,
-        Judge::Taught { options, seeds } => {
+        Judge::Profile(profile) => run((*profile).clone(), &set)?,
+        Judge::Taught { options, seeds, known } => {
+            let drawn = set.draw_anomalous(*known, seeds[0]);
+            notes.extend(known_note(&drawn, seeds[0]));
             let names = set.train_good.iter().map(|path| path.display().to_string()).collect();
             let load = |part: usize| read_frame(&set.train_good[part]).map_err(|e| e.to_string());
             let parts = GoodParts::read(names, load)?;
             notes.extend(duplicates_note(&parts));
+            let known = known::read(&drawn, &parts)?;
+            let product = Product { good: &parts, known: &known };
             for &seed in *seeds {
                 let options = Options { seed, ..(*options).clone() };
                 let step = |stage, done, total| progress(Step::Teach(stage), done, total);
-                run(teach::teach(model, &options, &parts, &step)?)?;
+                let mut profiles = teach::teach_products(model, &options, &[product], &step)?;
+                run(profiles.remove(0), &set)?;
             }
         }
     }
@@ -206,6 +213,12 @@ fn left_out_note(left_out: &[String]) -> Option<String> {
         several => format!("{} pictures are", several.len()),
     };
     Some(format!("{count} left out, for they cannot be read: {}", left_out.join("; ")))
+}
+
+fn known_note(known: &[LabelledImage], seed: u64) -> Option<String> {
+    let count = known.len();
+    let sentence = format!("{count} anomalous parts, drawn by seed {seed}, were known to the teaching and are not judged");
+    (count > 0).then_some(sentence)
 }
 
 fn duplicates_note(parts: &GoodParts) -> Option<String> {

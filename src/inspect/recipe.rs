@@ -31,6 +31,9 @@ pub struct Recipe {
     pub distance: Distance,
     /// The distance of an embedding is the mean over this many nearest bank rows.
     pub neighbours: usize,
+    /// Whether the bank is no part at all but one row, what a loss learned to stand for the good class.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prototype: bool,
     /// Whether a learned score of each patch is added to its distance: the tensors `normality.*`.
     pub normality: bool,
     /// Whether the distances of a picture are divided by their median: what is wrong in the whole picture then counts

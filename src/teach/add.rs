@@ -41,6 +41,9 @@ pub fn add(
     if about.recipe.distance.is_gaussian() {
         return Err(TeachError::NotAddable("measures the Mahalanobis distance to Gaussians of all its parts"));
     }
+    if about.recipe.prototype {
+        return Err(TeachError::NotAddable("measures the distance to a learned class, which parts cannot join"));
+    }
     if about.recipe.relative {
         return Err(TeachError::NotAddable("divides by the median distance, which a larger bank would change for all"));
     }
@@ -50,7 +53,7 @@ pub fn add(
     let before = Inspector::new(model, profile)?;
     let options = &Options { recipe: about.recipe.clone(), bank_rows: profile.bank.len(), ..options.clone() };
     let extractor = Extractor::new(model, &options.recipe).map_err(InspectError::from)?;
-    let lesson = Lesson { extractor, options, parts, progress, metric: None };
+    let lesson = Lesson { extractor, options, parts, progress, metric: None, prototype: None, augmentation: None };
 
     let mut order: Vec<usize> = (0..parts.len()).collect();
     let scores_before = lesson.scores(&before, &order)?;

@@ -2,7 +2,8 @@
 //!
 //! No distance fits all products: where parts differ in brightness the length of an embedding misleads, where the
 //! defect is a change of contrast it is the signal. So every recipe of a small grid is tried on the [`Evidence`], at one
-//! input size after another, and the plain cosine recipe is left only for one that beats it by more than chance.
+//! input size after another; the best are tried with a larger bank too. The plain cosine recipe is left only for one that
+//! beats it by more than chance, and an inspection that takes twice as long must be worth it.
 //!
 //! What the choice sees: parts that the bank may hold. Calibration parts and real defects it never sees, so the
 //! threshold's promise is as good as without it.
@@ -13,25 +14,45 @@
 //! parts alone (every distance can be made to hold them), and one size for all (a defect of three pixels needs the
 //! resolution, a board does not have it to give away).
 
+use half::f16;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::evidence::{Evidence, Gathering, Scores};
-use super::learn;
-use super::study::Scoring;
-use super::{GoodParts, Options, Progress, Stage, TeachError, stream};
+use super::augment::{Augment, Augmentation};
+use super::auto::AutoOptions;
+use super::evidence::{Evidence, Gathering, Material, Scores};
+use super::learn::{self, Learned};
+use super::study::{Candidate, Scoring};
+use super::{Options, Progress, Stage, TeachError, stream};
 use crate::evaluate::metrics::auroc;
 use crate::inspect::card::{Model, ModelCard};
+use crate::inspect::embedding::Embeddings;
 use crate::inspect::metric::Metric;
-use crate::inspect::recipe::{Distance, HeadKind, Recipe, Scaling, ScoreRule};
+use crate::inspect::recipe::{Distance, Granularity, HeadKind, Recipe, Scaling, ScoreRule};
 use crate::inspect::{Extractor, InspectError};
 use crate::profile::Chosen;
 use crate::teach::defects::{Preset, Severity};
 
-/// Evidence is gathered from at most so many parts.
-pub(crate) const MOST_PARTS: usize = 160;
-/// The input sides that are tried, where the pictures are as large.
-const SIDES_PX: [usize; 3] = [256, 384, 448];
+/// The taps of all pictures of the evidence may take so much memory; then it is gathered from some of the parts,
+const EVIDENCE_BYTES: usize = 400 << 20;
+/// but not from less than so many.
+const LEAST_EVIDENCE: usize = 160;
+/// With fewer parts of a product no head is tried.
+const LEAST_PARTS: usize = super::SPLIT_FROM;
+/// With more parts of a product augmentation is not tried: then those that came show how parts may look.
+const FEW_PARTS: usize = super::SPLIT_FROM;
+/// So many known defects count as much as all synthetic ones.
+const KNOWN_EVEN: f64 = 10.0;
+/// So many of each input size are tried with the larger bank.
+const FINALISTS: usize = 3;
+/// Multiply–adds of the backbone for a pixel of its input, about: those of the built-in one.
+const BACKBONE_MACS_A_PIXEL: usize = 4000;
+/// Twice the time of an inspection must be worth so much in quality.
+const PRICE: f64 = 0.001;
+/// A recipe is better by more than chance if it is in all but one of so many draws,
+const CHOSEN: usize = 4;
+/// and what is learned from synthetic defects, or added to the bank, if it is in all but one of so many.
+const LEARNED: usize = 10;
 /// How many draws tell the chance from the difference.
 const RESAMPLES: usize = 300;
 
@@ -39,74 +60,189 @@ const RESAMPLES: usize = 300;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tried {
     pub recipe: Recipe,
-    /// The weighted mean of `auroc`.
+    /// The bound of its bank.
+    pub rows: usize,
+    /// [`cost`]
+    cost: usize,
+    /// The weighted share of good parts that defects lie above.
     pub quality: f64,
-    /// Of each severity from faint to plain: the chance that such a defect scores above a good part.
-    pub auroc: [f64; 4],
+    /// Of each severity from faint to plain, and of the known defects: the chance that such a defect scores above a good
+    /// part.
+    pub auroc: [f64; 5],
     scores: Scores,
 }
 
 /// What was chosen, and from what.
 pub struct Choice {
     pub recipe: Recipe,
+    /// The bound of the bank.
+    pub rows: usize,
     /// The learned steps, where the bank alone does not give them.
     pub metric: Option<Metric>,
+    /// What stands for the good class of each product, if parts are compared with that instead of a bank.
+    pub prototypes: Option<Embeddings>,
     /// By how much it is surely better than the plain one, on the scale of `quality`; not above 0 if it is not.
     pub gain: f64,
+    /// What of the good parts joins the bank beside them.
+    pub augmentation: Option<Augmentation>,
     /// What the profile remembers of it.
     pub chosen: Chosen,
     /// All that was tried, the best first.
     pub tried: Vec<Tried>,
 }
 
-/// Chooses the recipe for a product.
+/// Chooses the recipe for a product, or one for several.
 /// * `options` — its recipe is the plain one: where nothing is better by more than chance, it stays
-/// * `parts` — numbers among `good_parts` that may be used; those of the calibration are not among them
 ///
 /// # Errors  `TeachError`: a part that cannot be loaded or inspected, a recipe that does not fit the model.
 pub fn choose(
     model: &Model,
     options: &Options,
-    good_parts: &GoodParts,
-    parts: &[usize],
+    auto: &AutoOptions,
+    materials: &[Material],
     progress: Progress,
 ) -> Result<Choice, TeachError> {
     let plain = &options.recipe;
     let mut tried: Vec<Tried> = Vec::new();
-    for input_px in sizes(model, options, good_parts, parts)? {
+    for input_px in sizes(model, options, auto, materials)? {
         let size =
             Recipe { input_px, taps: model.card.taps.iter().map(|tap| tap.name.clone()).collect(), ..plain.clone() };
         let extractor = Extractor::new(model, &size).map_err(InspectError::from)?;
-        let step = |done, total| progress(Stage::Evidence, done, total);
-        let how = Gathering { most_parts: MOST_PARTS, lessons: 0, preset: Preset::Mixed };
-        let evidence = Evidence::gather(&extractor, good_parts, parts, how, options, step)?;
+        let how = Gathering::within_memory(&model.card, &size, materials.len(), 0, Preset::Mixed);
+        let evidence = gather_all(&extractor, materials, how, options, progress)?;
         let bases = bases(&model.card, &size, plain);
+        let (finals, mut of_size) = (if auto.largest_bank > options.bank_rows { FINALISTS } else { 0 }, Vec::new());
         for (done, base) in bases.iter().enumerate() {
-            tried.extend(try_all(&evidence, &metrics(base), &scorings(), options)?);
-            progress(Stage::Choose, done + 1, bases.len());
+            of_size.extend(try_all(&evidence, &metrics(base), &scorings(), options)?);
+            progress(Stage::Choose, done + 1, bases.len() + finals);
         }
-        if input_px == plain.input_px && !tried.iter().any(|tried| tried.recipe == *plain) {
-            tried.push(try_one(&evidence, plain, None, options, 0..evidence.folds().len())?);
+        if input_px == plain.input_px && !of_size.iter().any(|tried| tried.recipe == *plain) {
+            of_size.push(try_one(&evidence, Candidate::untrained(plain.clone()), options, None)?);
         }
+        let larger = Options { bank_rows: auto.largest_bank, ..options.clone() };
+        for (done, recipe) in finalists(&mut of_size, finals).iter().enumerate() {
+            of_size.extend(try_all(&evidence, std::slice::from_ref(recipe), &scorings(), &larger)?);
+            progress(Stage::Choose, bases.len() + done + 1, bases.len() + finals);
+        }
+        tried.extend(of_size);
     }
     let choice = decide(tried, plain, options.seed);
-    let options = Options { recipe: choice.recipe.clone(), ..options.clone() };
-    let heads = learn::try_heads(model, &options, good_parts, parts, progress)?;
-    Ok(with_head(choice, heads))
+    let options = Options { recipe: choice.recipe.clone(), bank_rows: choice.rows, ..options.clone() };
+    let choice = with_augmentation(choice, model, &options, materials, progress)?;
+    if !can_learn(&options.recipe, materials) {
+        return Ok(with_learned(choice, Vec::new()));
+    }
+    let evidence = learn::gather(model, &options, Preset::Mixed, materials, progress)?;
+    let heads = learn::try_heads(&evidence, &options, auto, progress)?;
+    let mut learned: Vec<_> = heads.into_iter().map(|(loss, head)| (format!("a head by {loss}"), head)).collect();
+    if auto.normality && options.recipe.granularity == Granularity::Patch {
+        let scores = learn::try_normality(&evidence, &options)?;
+        learned.extend(scores.into_iter().map(|choice| ("a score of patches".to_owned(), choice)));
+    }
+    Ok(with_learned(choice, learned))
 }
 
-/// The choice with the best of the heads that were tried on it, if that is better by more than chance.
-fn with_head(choice: Choice, heads: Vec<(&'static str, Choice)>) -> Choice {
-    let names: Vec<&str> = heads.iter().map(|(name, _)| *name).collect();
-    let tried = choice.chosen.tried + heads.len();
-    let best = heads.into_iter().max_by(|a, b| a.1.gain.total_cmp(&b.1.gain)).filter(|(_, head)| head.gain > 0.0);
-    let (taken, because) = match best {
-        Some((name, head)) => {
-            let because = format!("; a head learned by {name} adds at least {:.1} points to that", 100.0 * head.gain);
-            (Choice { recipe: head.recipe, metric: head.metric, ..choice }, because)
+/// The choice with the augmentation that makes it better by more than chance, if the parts are few and one does.
+fn with_augmentation(
+    choice: Choice,
+    model: &Model,
+    options: &Options,
+    materials: &[Material],
+    progress: Progress,
+) -> Result<Choice, TeachError> {
+    let few = materials.iter().all(|material| material.parts.len() < FEW_PARTS);
+    if options.augment != Augment::Auto || !few || choice.recipe.distance.is_gaussian() {
+        return Ok(Choice { augmentation: options.augment.given(), ..choice });
+    }
+    let extractor = Extractor::new(model, &options.recipe).map_err(InspectError::from)?;
+    let plain = Gathering::within_memory(&model.card, &options.recipe, materials.len(), 0, Preset::Mixed);
+    let mut tried = Vec::new();
+    for augmentation in [None].into_iter().chain(Augmentation::ALL.map(Some)) {
+        let how = Gathering { augmentation, ..plain };
+        let evidence = gather_all(&extractor, materials, how, options, progress)?;
+        tried.push(try_one(&evidence, Candidate::untrained(options.recipe.clone()), options, None)?);
+    }
+    let weights = weigh(&mut tried);
+    let draws: Vec<Vec<f64>> = tried.iter().map(|tried| draws(&tried.scores, &weights, options.seed)).collect();
+    let gains = Augmentation::ALL.into_iter().zip(draws[1..].iter().map(|draws_of| sure_gain(draws_of, &draws[0], LEARNED)));
+    let best = gains.max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, gain)| *gain > 0.0);
+    let because = match best {
+        Some((augmentation, gain)) => {
+            format!("; good parts {} as well add at least {:.1} points to that", augmentation.name(), 100.0 * gain)
         }
-        None if names.is_empty() => (choice, "; there are too few parts to learn a head from".to_owned()),
-        None => (choice, format!("; a learned head ({}) is not better by more than chance", names.join(", "))),
+        None => "; no augmentation of the good parts is better by more than chance".to_owned(),
+    };
+    let chosen = Chosen { because: choice.chosen.because.clone() + &because, ..choice.chosen };
+    Ok(Choice { augmentation: best.map(|(augmentation, _)| augmentation), chosen, ..choice })
+}
+
+/// The best distances on different taps, whatever the way to the score.
+fn finalists(tried: &mut [Tried], count: usize) -> Vec<Recipe> {
+    weigh(tried);
+    tried.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+    let mut best: Vec<Recipe> = Vec::new();
+    for Tried { recipe, .. } in tried.iter() {
+        let same = |other: &Recipe| Recipe { score: recipe.score, relative: recipe.relative, ..other.clone() } == *recipe;
+        if best.len() < count && !best.iter().any(same) {
+            best.push(recipe.clone());
+        }
+    }
+    best
+}
+
+/// The evidence of each product.
+pub(super) fn gather_all(
+    extractor: &Extractor,
+    materials: &[Material],
+    how: Gathering,
+    options: &Options,
+    progress: Progress,
+) -> Result<Vec<Evidence>, TeachError> {
+    let step = |done, total| progress(Stage::Evidence, done, total);
+    materials.iter().map(|material| Evidence::gather(extractor, material, how, options, step)).collect()
+}
+
+impl Gathering {
+    /// As much evidence as fits into memory.
+    /// * `recipe` — with all taps that are compared
+    /// * `products` — how many share the memory
+    pub(crate) fn within_memory(
+        card: &ModelCard,
+        recipe: &Recipe,
+        products: usize,
+        lessons: usize,
+        preset: Preset,
+    ) -> Gathering {
+        let pixels = recipe.input_px[0] * recipe.input_px[1];
+        let taps = card.taps.iter().filter(|tap| recipe.taps.contains(&tap.name));
+        let bytes: usize = taps.map(|tap| tap.channels * pixels / (tap.stride * tap.stride) * size_of::<f16>()).sum();
+        let pictures = EVIDENCE_BYTES / (bytes.max(1) * products.max(1));
+        let most_parts = pictures.saturating_sub(Evidence::drawn(lessons)).max(LEAST_EVIDENCE);
+        Gathering { most_parts, lessons, preset, augmentation: None }
+    }
+}
+
+/// Whether there are parts enough to learn from, and the recipe takes a head.
+fn can_learn(recipe: &Recipe, materials: &[Material]) -> bool {
+    let enough = materials.iter().all(|material| material.parts.len() >= LEAST_PARTS);
+    enough && recipe.head == HeadKind::Identity && !recipe.distance.is_gaussian()
+}
+
+/// The choice with the best of what was learned on it, if that is better by more than chance.
+/// * `learned` — what each is called, and what it is worth
+fn with_learned(choice: Choice, learned: Vec<(String, Choice)>) -> Choice {
+    let mut names: Vec<String> = learned.iter().map(|(name, _)| name.clone()).collect();
+    names.dedup();
+    let tried = choice.chosen.tried + learned.len();
+    let best = learned.into_iter().max_by(|a, b| a.1.gain.total_cmp(&b.1.gain)).filter(|(_, best)| best.gain > 0.0);
+    let (taken, because) = match best {
+        Some((name, best)) => {
+            let because = format!("; {name}, learned, adds at least {:.1} points to that", 100.0 * best.gain);
+            let Choice { recipe, metric, prototypes, .. } = best;
+            (Choice { recipe, metric, prototypes, ..choice }, because)
+        }
+        None if names.is_empty() => (choice, "; nothing was learned, for there are too few parts".to_owned()),
+        None => (choice, format!("; nothing learned ({}) is better by more than chance", names.join(", "))),
     };
     let chosen = Chosen { tried, because: taken.chosen.because.clone() + &because, ..taken.chosen };
     Choice { chosen, ..taken }
@@ -117,29 +253,35 @@ fn with_head(choice: Choice, heads: Vec<(&'static str, Choice)>) -> Choice {
 pub(crate) fn decide(mut tried: Vec<Tried>, plain: &Recipe, seed: u64) -> Choice {
     let weights = weigh(&mut tried);
     tried.sort_by(|a, b| b.quality.total_cmp(&a.quality));
-    let plain = tried.iter().find(|tried| tried.recipe == *plain).expect("the plain recipe is in the grid").clone();
-    let best = &tried[0];
-    let gain = sure_gain(&best.scores, &plain.scores, &weights, seed);
+    let is_plain = |tried: &&Tried| tried.recipe == *plain;
+    let plain = tried.iter().filter(is_plain).min_by_key(|tried| tried.rows).expect("the plain recipe is in the grid");
+    let plain = plain.clone();
+    let best = tried.iter().max_by(|a, b| a.worth(&plain).total_cmp(&b.worth(&plain))).expect("the plain recipe is");
+    let draws = |tried: &Tried| draws(&tried.scores, &weights, seed);
+    let gain = sure_gain(&draws(best), &draws(&plain), CHOSEN);
     let taken = if gain > 0.0 { best } else { &plain };
     let chosen = remembered(taken, &plain, gain, tried.len());
-    Choice { recipe: taken.recipe.clone(), metric: None, gain, chosen, tried }
+    Choice { recipe: taken.recipe.clone(), rows: taken.rows, metric: None, prototypes: None, gain, augmentation: None, chosen, tried }
 }
 
-/// The input sizes to try, the plain recipe's first: those of [`SIDES_PX`] at its aspect that are multiples of the
-/// card's `size_multiple` and not larger than the region that they show.
+/// The input sizes to try, the plain recipe's first: those of `auto` at its aspect that are multiples of the card's
+/// `size_multiple` and not larger than the region that they show of every product.
 fn sizes(
     model: &Model,
     options: &Options,
-    good_parts: &GoodParts,
-    parts: &[usize],
+    auto: &AutoOptions,
+    materials: &[Material],
 ) -> Result<Vec<[usize; 2]>, TeachError> {
     let plain = options.recipe.input_px;
-    let first = good_parts.load(parts[0]).map_err(TeachError::Load)?;
-    let shown = options.recipe.roi_px.map_or((first.width(), first.height()), |roi| (roi.width, roi.height));
-    let shorter = shown.0.min(shown.1) as usize;
+    let mut shorter = usize::MAX;
+    for Material { good_parts, parts, .. } in materials {
+        let first = good_parts.load(parts[0]).map_err(TeachError::Load)?;
+        let shown = options.recipe.roi_px.map_or((first.width(), first.height()), |roi| (roi.width, roi.height));
+        shorter = shorter.min(shown.0.min(shown.1) as usize);
+    }
     let multiple = model.card.size_multiple;
     let mut sizes = vec![plain];
-    for side in SIDES_PX {
+    for &side in &auto.sides_px {
         let size = plain.map(|px| (px * side / plain[0].min(plain[1])).next_multiple_of(multiple));
         if options.choose_size && side <= shorter && !sizes.contains(&size) {
             sizes.push(size);
@@ -184,85 +326,194 @@ pub(crate) fn scorings() -> [Scoring; 3] {
     rules.map(|rule| Scoring { relative: false, rule })
 }
 
+/// * `evidence` — of each product
 pub(crate) fn try_all(
-    evidence: &Evidence,
+    evidence: &[Evidence],
     recipes: &[Recipe],
     scorings: &[Scoring],
     options: &Options,
 ) -> Result<Vec<Tried>, InspectError> {
-    let scores = evidence.scores(recipes, scorings, options)?;
+    let of_each = evidence.iter().map(|evidence| evidence.scores(recipes, scorings, options));
+    let scores = together(of_each.collect::<Result<Vec<_>, _>>()?);
     let tried = recipes.iter().zip(scores).flat_map(|(recipe, scores)| {
         scorings.iter().zip(scores).map(|(scoring, scores)| {
             let recipe = Recipe { relative: scoring.relative, score: scoring.rule, ..recipe.clone() };
-            Tried { recipe, quality: f64::NAN, auroc: scores.auroc(), scores }
+            let (rows, cost) = (options.bank_rows, cost(evidence, &recipe, options.bank_rows));
+            Tried { recipe, rows, cost, quality: f64::NAN, auroc: scores.auroc(), scores }
         })
     });
     Ok(tried.collect())
 }
 
-/// What each severity counts: (m − ½)³ · (1 − m) for the median AUROC m of all that was tried, as shares of 1.
-///
-/// Where no metric tells a severity from the noise, its AUROC is chance and would only add noise to the choice; where
-/// all tell it, it decides nothing. The product is largest at m = 0.875, so the faintest defects that can be told
-/// reliably decide.
-pub(crate) fn weights(tried: &[Tried]) -> [f64; 4] {
-    let weights = std::array::from_fn(|severity| {
-        let mut auroc: Vec<f64> = tried.iter().map(|tried| tried.auroc[severity]).filter(|a| !a.is_nan()).collect();
-        auroc.sort_by(f64::total_cmp);
-        auroc.get(auroc.len() / 2).map_or(0.0, |median| (median - 0.5).max(0.0).powi(3) * (1.0 - median))
-    });
-    let total: f64 = weights.iter().sum();
-    if total > 0.0 { weights.map(|weight| weight / total) } else { [0.25; 4] }
+/// The scores of several products as more folds of one; of each recipe and scoring.
+fn together(of_each: Vec<Vec<Vec<Scores>>>) -> Vec<Vec<Scores>> {
+    let join = |mut all: Vec<Vec<Scores>>, more: Vec<Vec<Scores>>| {
+        all.iter_mut().flatten().zip(more.into_iter().flatten()).for_each(|(all, more)| all.extend(more));
+        all
+    };
+    of_each.into_iter().reduce(join).unwrap_or_default()
+}
+
+/// What each defect of the evidence counts in the quality of a metric.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Weights {
+    /// Of each fold.
+    drawn: Vec<Vec<f64>>,
+    /// The share of the known defects, all alike.
+    known: f64,
+}
+
+impl Weights {
+    /// (p − ½)² · (1 − p) for a synthetic defect that by the median of all that was tried lies above the share p of the
+    /// good parts, and 0 below a half. One that no metric tells from the noise is chance and would only add noise to the
+    /// choice, and so is a copy of texture on texture, however plain; one that all tell decides nothing. The product is
+    /// largest at p = 0.83. Of n known defects that judge the share is n / (n + 10).
+    /// * `tried` — on the same evidence
+    pub(crate) fn of(tried: &[Tried]) -> Weights {
+        let told: Vec<Vec<Vec<f64>>> = tried.iter().map(|tried| tried.scores.told()).collect();
+        let mut drawn = told.first().cloned().unwrap_or_default();
+        for (fold, weights) in drawn.iter_mut().enumerate() {
+            for (defect, weight) in weights.iter_mut().enumerate() {
+                let median = middle(told.iter().map(|of| of[fold][defect]).collect());
+                *weight = (median - 0.5).max(0.0).powi(2) * (1.0 - median);
+            }
+        }
+        if drawn.iter().flatten().sum::<f64>() <= 0.0 {
+            drawn.iter_mut().flatten().for_each(|weight| *weight = 1.0);
+        }
+        let judges = tried.iter().flat_map(|tried| &tried.scores.known).map(Vec::len).max().unwrap_or(0) as f64;
+        Weights { drawn, known: judges / (judges + KNOWN_EVEN) }
+    }
+
+    /// The weighted share of good parts that defects lie above.
+    pub(crate) fn quality(&self, tried: &Tried) -> f64 {
+        let all = |fold: &[f32]| (0..fold.len()).collect::<Vec<_>>();
+        let scores = &tried.scores;
+        let folds = (0..scores.good.len()).map(|fold| {
+            let defects = (0..scores.defects[fold].len()).collect();
+            Draw { good: all(&scores.good[fold]), defects, known: all(&scores.known[fold]) }
+        });
+        self.quality_of(scores, &folds.collect::<Vec<_>>())
+    }
+
+    /// * `draws` — which parts and defects of each fold
+    fn quality_of(&self, scores: &Scores, draws: &[Draw]) -> f64 {
+        let (mut sum, mut weight, mut known, mut judges) = (0.0, 0.0, 0.0, 0);
+        for (fold, draw) in draws.iter().enumerate() {
+            let mut good: Vec<f32> = draw.good.iter().map(|part| scores.good[fold][*part]).collect();
+            good.sort_by(f32::total_cmp);
+            for &defect in &draw.defects {
+                sum += self.drawn[fold][defect] * share_below(&good, scores.defects[fold][defect].1);
+                weight += self.drawn[fold][defect];
+            }
+            known += draw.known.iter().map(|defect| share_below(&good, scores.known[fold][*defect])).sum::<f64>();
+            judges += draw.known.len();
+        }
+        (1.0 - self.known) * sum / weight.max(f64::MIN_POSITIVE) + self.known * known / (judges.max(1)) as f64
+    }
+}
+
+/// Parts and defects of a fold, by their places; some may be there twice.
+struct Draw {
+    good: Vec<usize>,
+    defects: Vec<usize>,
+    known: Vec<usize>,
+}
+
+impl Draw {
+    /// As many as there are, drawn with replacement.
+    fn new(scores: &Scores, fold: usize, rng: &mut ChaCha8Rng) -> Draw {
+        let mut some = |count: usize| (0..count).map(|_| rng.random_range(0..count)).collect();
+        let (good, defects) = (some(scores.good[fold].len()), some(scores.defects[fold].len()));
+        Draw { good, defects, known: some(scores.known[fold].len()) }
+    }
+}
+
+/// How many of `sorted` lie below a score, as a share; those that equal it count half.
+fn share_below(sorted: &[f32], score: f32) -> f64 {
+    let below = sorted.partition_point(|good| *good < score);
+    let not_above = sorted.partition_point(|good| *good <= score);
+    (below + not_above) as f64 / (2 * sorted.len().max(1)) as f64
+}
+
+/// The median; the mean of both in the middle of an even number.
+fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let half = values.len() / 2;
+    if values.len() % 2 == 1 { values[half] } else { (values[half - 1] + values[half]) / 2.0 }
 }
 
 /// Finds the quality of all that was tried, by the weights that are returned.
-fn weigh(tried: &mut [Tried]) -> [f64; 4] {
-    let weights = weights(tried);
-    tried.iter_mut().for_each(|tried| tried.quality = weighted(&tried.auroc, &weights));
+fn weigh(tried: &mut [Tried]) -> Weights {
+    let weights = Weights::of(tried);
+    tried.iter_mut().for_each(|tried| tried.quality = weights.quality(tried));
     weights
 }
 
-/// The weighted mean, over the severities that there are.
-pub(crate) fn weighted(auroc: &[f64; 4], weights: &[f64; 4]) -> f64 {
-    let seen = || auroc.iter().zip(weights).filter(|(auroc, _)| !auroc.is_nan());
-    seen().map(|(auroc, weight)| auroc * weight).sum::<f64>() / seen().map(|(_, weight)| weight).sum::<f64>().max(1e-9)
+impl Tried {
+    /// Its quality, less a little for each time that it doubles the cost of the plain recipe.
+    fn worth(&self, plain: &Tried) -> f64 {
+        self.quality - PRICE * (self.cost as f64 / plain.cost as f64).log2()
+    }
+}
+
+/// About how many multiply–adds a picture takes, network and search.
+fn cost(evidence: &[Evidence], recipe: &Recipe, rows: usize) -> usize {
+    let [height, width] = recipe.grid();
+    let channels = evidence.first().map_or(0, |evidence| evidence.study().channels(recipe));
+    BACKBONE_MACS_A_PIXEL * recipe.input_px[0] * recipe.input_px[1] + height * width * rows * channels
 }
 
 impl Scores {
-    /// The AUROC of each severity, from faint to plain, as a mean over the folds that have it; no number without any.
-    pub fn auroc(&self) -> [f64; 4] {
-        Severity::ALL.map(|severity| {
-            let of_fold = |(good, defects): (&Vec<f32>, &Vec<(Severity, f32)>)| {
-                let drawn: Vec<f32> = defects.iter().filter(|d| d.0 == severity).map(|d| d.1).collect();
-                (!drawn.is_empty()).then(|| auroc(good, &drawn))
-            };
-            let folds: Vec<f64> = self.good.iter().zip(&self.defects).filter_map(of_fold).collect();
+    /// The AUROC of each severity, from faint to plain, and of the known defects, as a mean over the folds that have
+    /// some; no number without any.
+    pub fn auroc(&self) -> [f64; 5] {
+        let over_folds = |anomalous: &dyn Fn(usize) -> Vec<f32>| {
+            let of_fold = |(fold, good): (usize, &Vec<f32>)| Some(anomalous(fold)).filter(|a| !a.is_empty()).map(|a| auroc(good, &a));
+            let folds: Vec<f64> = self.good.iter().enumerate().filter_map(of_fold).collect();
             if folds.is_empty() { f64::NAN } else { folds.iter().sum::<f64>() / folds.len() as f64 }
-        })
+        };
+        let drawn = |severity| {
+            move |fold: usize| self.defects[fold].iter().filter(|d| d.0 == severity).map(|d| d.1).collect::<Vec<f32>>()
+        };
+        let [a, b, c, d] = Severity::ALL.map(|severity| over_folds(&drawn(severity)));
+        [a, b, c, d, over_folds(&|fold| self.known[fold].clone())]
     }
 
-    /// The scores of the parts and defects that were drawn with replacement, the same ones for every metric.
-    fn resampled(&self, rng: &mut ChaCha8Rng) -> Scores {
-        let good = self.good.iter().map(|fold| fold.iter().map(|_| fold[rng.random_range(0..fold.len())]).collect());
-        let good = good.collect();
-        let defects =
-            self.defects.iter().map(|fold| fold.iter().map(|_| fold[rng.random_range(0..fold.len())]).collect());
-        Scores { good, defects: defects.collect() }
+    /// Takes in the folds of another product.
+    fn extend(&mut self, other: Scores) {
+        self.good.extend(other.good);
+        self.defects.extend(other.defects);
+        self.known.extend(other.known);
+    }
+
+    /// Of each fold and each of its defects, the share of good parts that it lies above.
+    fn told(&self) -> Vec<Vec<f64>> {
+        let of_fold = |(good, defects): (&Vec<f32>, &Vec<(Severity, f32)>)| {
+            let mut good = good.clone();
+            good.sort_by(f32::total_cmp);
+            defects.iter().map(|(_, score)| share_below(&good, *score)).collect()
+        };
+        self.good.iter().zip(&self.defects).map(of_fold).collect()
     }
 }
 
-/// By how much `scores` are better than `others` in all but one of ten resamples of the same parts; below 0 if they
-/// are not.
-/// # Source  The percentile bootstrap, Efron 1979.
-fn sure_gain(scores: &Scores, others: &Scores, weights: &[f64; 4], seed: u64) -> f64 {
-    let gain = |resample: u64| {
-        let rng = || stream(seed, 9_000_000 + resample);
-        let quality = |scores: &Scores| weighted(&scores.resampled(&mut rng()).auroc(), weights);
-        quality(scores) - quality(others)
+/// The quality by each of many draws of the same parts and defects, the same draws for every metric.
+fn draws(scores: &Scores, weights: &Weights, seed: u64) -> Vec<f64> {
+    let quality = |draw: u64| {
+        let rng = &mut stream(seed, 9_000_000 + draw);
+        let folds: Vec<Draw> = (0..scores.good.len()).map(|fold| Draw::new(scores, fold, rng)).collect();
+        weights.quality_of(scores, &folds)
     };
-    let mut gains: Vec<f64> = (0..RESAMPLES as u64).map(gain).collect();
+    (0..RESAMPLES as u64).map(quality).collect()
+}
+
+/// By how much one metric is better than another in all but one of so many [`draws`]; below 0 if it is not.
+/// # Source  The percentile bootstrap, Efron 1979.
+fn sure_gain(draws: &[f64], others: &[f64], but_one_of: usize) -> f64 {
+    let mut gains: Vec<f64> = draws.iter().zip(others).map(|(quality, other)| quality - other).collect();
     gains.sort_by(f64::total_cmp);
-    gains[RESAMPLES / 10]
+    gains[gains.len() / but_one_of]
 }
 
 /// What a profile remembers of a choice among `tried` metrics.
@@ -278,52 +529,77 @@ fn remembered(taken: &Tried, plain: &Tried, gain: f64, tried: usize) -> Chosen {
 
 fn because(taken: &Tried, plain: &Tried, gain: f64) -> String {
     let percent = |quality: f64| 100.0 * quality;
-    if taken.recipe == plain.recipe {
+    if (&taken.recipe, taken.rows) == (&plain.recipe, plain.rows) {
         return format!(
-            "no other beats the plain cosine distance by more than chance ({:.1} % of synthetic defects above good parts)",
+            "no other beats the plain cosine distance by more than chance (of the defects that decide {:.1} % lie above good \
+             parts)",
             percent(plain.quality)
         );
     }
     if gain <= 0.0 {
         return format!(
-            "{:.1} % of synthetic defects score above good parts, {:.1} % by the plain metric, which it does not beat by more \
-             than chance; it was asked for",
+            "of the defects that decide {:.1} % lie above good parts, {:.1} % by the plain metric, which it does not beat by \
+             more than chance; it was asked for",
             percent(taken.quality),
             percent(plain.quality)
         );
     }
     format!(
-        "{:.1} % of synthetic defects score above good parts, {:.1} % by the plain cosine distance; at least {:.1} points \
-         of that are no chance",
+        "of the defects that decide {:.1} % lie above good parts, with a bank of up to {} rows, {:.1} % by the plain cosine \
+         distance; at least {:.1} points of that are no chance",
         percent(taken.quality),
+        taken.rows,
         percent(plain.quality),
         percent(gain)
     )
 }
 
-/// How one recipe does on some folds, with the learned steps that are there already or with those of the good parts.
-fn try_one(
-    evidence: &Evidence,
-    recipe: &Recipe,
-    metric: Option<&Metric>,
+/// How one candidate of each product does on one fold of its evidence, or on all.
+/// * `candidates` — of each product
+fn try_each(
+    evidence: &[Evidence],
+    candidates: &[Candidate],
     options: &Options,
-    folds: std::ops::Range<usize>,
+    fold: Option<usize>,
 ) -> Result<Tried, InspectError> {
+    let recipe = &candidates[0].recipe;
     let scoring = Scoring { relative: recipe.relative, rule: recipe.score };
-    let scores = evidence.scores_of(recipe, metric, &[scoring], options, folds)?.remove(0);
-    Ok(Tried { recipe: recipe.clone(), quality: f64::NAN, auroc: scores.auroc(), scores })
+    let of_one = |(evidence, candidate): (&Evidence, &Candidate)| {
+        let folds = fold.map_or(0..evidence.folds().len(), |fold| fold..fold + 1);
+        Ok(vec![evidence.scores_of(candidate.clone(), &[scoring], options, folds)?])
+    };
+    let of_each = evidence.iter().zip(candidates).map(of_one).collect::<Result<Vec<_>, InspectError>>()?;
+    let scores = together(of_each).remove(0).remove(0);
+    let (rows, cost) = (options.bank_rows, cost(evidence, recipe, options.bank_rows));
+    Ok(Tried { recipe: recipe.clone(), rows, cost, quality: f64::NAN, auroc: scores.auroc(), scores })
+}
+
+/// How one candidate does on all products.
+fn try_one(
+    evidence: &[Evidence],
+    candidate: Candidate,
+    options: &Options,
+    fold: Option<usize>,
+) -> Result<Tried, InspectError> {
+    try_each(evidence, &vec![candidate; evidence.len()], options, fold)
 }
 
 /// What a metric that was learned on all folds but the first is worth on that, beside the plain recipe.
 /// # Errors  `TeachError::Unusable` if a recipe does not fit the taps.
-pub fn judged(evidence: &Evidence, options: &Options, recipe: Recipe, metric: Metric) -> Result<Choice, TeachError> {
+pub fn judged(evidence: &[Evidence], options: &Options, learned: Learned) -> Result<Choice, TeachError> {
+    let banks: Vec<Option<Embeddings>> = (0..evidence.len()).map(|product| learned.bank(product)).collect();
+    let (recipe, metric) = (&learned.recipe, Some(&learned.metric));
+    let candidates: Vec<Candidate> =
+        banks.iter().map(|bank| Candidate { recipe: recipe.clone(), metric, bank: bank.as_ref() }).collect();
     let mut tried = vec![
-        try_one(evidence, &options.recipe, None, options, 0..1)?,
-        try_one(evidence, &recipe, Some(&metric), options, 0..1)?,
+        try_one(evidence, Candidate::untrained(options.recipe.clone()), options, Some(0))?,
+        try_each(evidence, &candidates, options, Some(0))?,
     ];
     let weights = weigh(&mut tried);
     let (plain, taken) = (&tried[0], &tried[1]);
-    let gain = sure_gain(&taken.scores, &plain.scores, &weights, options.seed);
+    let draws = |tried: &Tried| draws(&tried.scores, &weights, options.seed);
+    let gain = sure_gain(&draws(taken), &draws(plain), LEARNED);
     let chosen = remembered(taken, plain, gain, tried.len());
-    Ok(Choice { recipe, metric: Some(metric), gain, chosen, tried })
+    let Learned { recipe, metric, prototypes } = learned;
+    Ok(Choice { recipe, rows: options.bank_rows, metric: Some(metric), prototypes, gain, augmentation: options.augment.given(), chosen, tried })
 }

@@ -35,6 +35,7 @@ mod region;
 mod structure;
 mod trial;
 
+pub(super) use kind::by_name;
 pub use kind::{Kind, Severity, UnknownName};
 pub use preset::Preset;
 pub use trial::{TRIALS, Trial, plain_line};

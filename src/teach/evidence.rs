@@ -1,44 +1,62 @@
 //! The evidence on which a metric is chosen: good parts that its bank does not hold, against synthetic defects on them.
 //!
-//! No real defect and no calibration part is ever seen. The parts are dealt into folds; each fold is judged by a bank of
-//! the others. On every judged part a few defects are drawn, each of another kind and severity, from barely above the
-//! noise to plain.
+//! No calibration part is ever seen. The parts are dealt into folds; each fold is judged by a bank of the others. On
+//! every judged part a few defects are drawn, each of another kind and severity, from barely above the noise to plain.
+//! Real defects are among them only where the user gave some ([`super::known`]).
 
 use std::ops::Range;
+use std::sync::Mutex;
 
 use rand::seq::SliceRandom;
 
+use super::augment::{Augmentation, load_variant};
 use super::defects::{self, Kind, Mask, Preset, Severity};
-use super::study::{Changed, Scoring, Study};
+use super::known::{KnownDefect, KnownDefects};
+use super::study::{Candidate, Changed, Scoring, Study};
 use super::{GoodParts, Options, TeachError, stream};
 use crate::frame::Roi;
 use crate::inspect::compare::Comparison;
-use crate::inspect::metric::Metric;
 use crate::inspect::recipe::Recipe;
 use crate::inspect::{Extractor, InspectError};
 
-/// At most so many parts are judged at once, and with three times as many nobody has to be judged in another fold.
+/// At least so many parts are judged at once; with three times as many nobody has to be judged in another fold, and a
+/// third of the parts is judged,
 const JUDGED: usize = 40;
+/// but not more than so many.
+const MOST_JUDGED: usize = 60;
 /// Into so many folds fewer parts are dealt.
 const FOLDS: usize = 3;
 /// The least common multiple of the folds and of the parts of which one says when a training stops.
 const ALIKE: usize = 12;
-/// So many defects are drawn on each part that any are drawn on.
-const DEFECTS_A_PART: usize = 4;
-/// The embeddings from which the bank of a fold is chosen.
-const CANDIDATES: usize = 120_000;
+/// So many defects are drawn on the judged parts, and as many on each of the others that any are drawn on, but not less
+/// than one of each severity.
+const DEFECTS: usize = 240;
+/// The embeddings from which the bank of a fold is chosen may take so much memory.
+const CANDIDATE_BYTES: usize = 112 << 20;
 
-/// Pictures of good and of synthetically defective parts, their taps at one input size.
+/// What may be seen of a product while its metric is chosen and learned.
+#[derive(Clone, Copy)]
+pub struct Material<'a> {
+    pub good_parts: &'a GoodParts<'a>,
+    /// Numbers among them that may be used; those of the calibration are not among these.
+    pub parts: &'a [usize],
+    pub known: &'a KnownDefects<'a>,
+}
+
+/// Pictures of good and of defective parts, their taps at one input size.
 pub struct Evidence {
     study: Study,
     folds: Vec<Fold>,
     defects: Vec<DrawnDefect>,
+    known: Vec<KnownPicture>,
 }
 
 /// The pictures of a fold, by their numbers in the study.
 pub struct Fold {
     /// The good parts that are not judged in it.
     pub bank: Vec<usize>,
+    /// The variants of those, which are looked up and nothing else.
+    pub variants: Vec<usize>,
     /// Those that are.
     pub good: Vec<usize>,
     /// The defects on them, by their numbers among all defects.
@@ -56,6 +74,8 @@ pub struct Gathering {
     pub lessons: usize,
     /// What is drawn; `Mixed` is every kind and severity in turn.
     pub preset: Preset,
+    /// Whose variants join the banks.
+    pub augmentation: Option<Augmentation>,
 }
 
 /// A synthetic defect that was drawn.
@@ -70,6 +90,17 @@ pub struct DrawnDefect {
     pub cover: Vec<f32>,
 }
 
+/// A known defect.
+#[derive(Clone, Debug)]
+pub struct KnownPicture {
+    /// Its number in the study.
+    pub picture: usize,
+    /// How much of each position of the patch grid is known to be wrong, (P,), in [0, 1]; none without a mask.
+    pub cover: Option<Vec<f32>>,
+    /// Whether a head may learn from it; then it never judges.
+    pub teaches: bool,
+}
+
 /// The scores of one metric on the evidence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scores {
@@ -77,36 +108,54 @@ pub struct Scores {
     pub good: Vec<Vec<f32>>,
     /// Of each fold: the severity and the score.
     pub defects: Vec<Vec<(Severity, f32)>>,
+    /// Of each fold, all judged by its bank: the known defects that do not teach.
+    pub known: Vec<Vec<f32>>,
 }
 
 impl Evidence {
     /// Draws the defects and computes the taps of all pictures.
     /// * `extractor` — at the input size in question, with all taps that may be chosen
-    /// * `parts` — numbers among `good_parts` that may be used
-    /// * `how` — how many of them, and what is drawn
+    /// * `how` — how many of the parts are used, and what is drawn
     ///
     /// # Errors  `TeachError`: a part that cannot be loaded or inspected.
     pub fn gather(
         extractor: &Extractor,
-        good_parts: &GoodParts,
-        parts: &[usize],
+        material: &Material,
         how: Gathering,
         options: &Options,
         step: impl Fn(usize, usize) + Sync,
     ) -> Result<Evidence, TeachError> {
+        let Material { good_parts, parts, known } = *material;
         let mut parts = parts.to_vec();
         parts.shuffle(&mut stream(options.seed, 7_000_000));
-        parts.truncate(how.most_parts);
+        // The same parts are judged at every input size, however many fit into memory.
+        let judged = judged_of(parts.len());
+        parts.truncate(how.most_parts.max(2 * judged));
         let count = parts.len();
-        let judged = if count >= FOLDS * JUDGED { JUDGED } else { count };
+        let each = defects_a_part(judged);
         let drawn_on = judged + how.lessons.min(count - judged);
-        let planned: Vec<(usize, Kind, Severity)> = (0..drawn_on * DEFECTS_A_PART)
-            .map(|i| (i / DEFECTS_A_PART, Kind::ALL[i % Kind::ALL.len()], Severity::ALL[i % Severity::ALL.len()]))
+        let planned: Vec<(usize, Kind, Severity)> = (0..drawn_on * each)
+            .map(|i| (i / each, Kind::ALL[i % Kind::ALL.len()], Severity::ALL[i % Severity::ALL.len()]))
             .collect();
         let grid = patch_grid(extractor.recipe());
-        let drawn = std::sync::Mutex::new(vec![None; planned.len()]);
+        let drawn = Mutex::new(vec![None; planned.len()]);
+        let covers = Mutex::new(vec![None; known.len()]);
+        let first_known = count + planned.len();
+        let first_variant = first_known + known.len();
+        let variants = how.augmentation.map_or(0, Augmentation::count);
+        let total = first_variant + variants * count;
         let load = |picture: usize| {
             let good = |part: usize| good_parts.load(parts[part]).map_err(TeachError::Load);
+            if let Some(variant) = picture.checked_sub(first_variant) {
+                let augmentation = how.augmentation.expect("there are no variants without it");
+                return load_variant(augmentation, options.recipe.roi_px, variant, good);
+            }
+            if let Some(defect) = picture.checked_sub(first_known) {
+                let KnownDefect { frame, mask } = known.load(defect)?;
+                let covered = mask.map(|mask| cover(&mask, options.recipe.roi_px, grid));
+                covers.lock().expect("no picture panics while it holds the list")[defect] = covered;
+                return Ok(frame);
+            }
             let Some(defect) = picture.checked_sub(count) else { return good(picture) };
             let (part, kind, severity) = planned[defect];
             let mut rng = stream(options.seed, 8_000_000 + defect as u64);
@@ -122,7 +171,6 @@ impl Evidence {
             drawn.lock().expect("no draw panics while it holds the list")[defect] = Some(found);
             Ok(made.frame)
         };
-        let total = count + planned.len();
         let study = Study::take(extractor, total, load, options.threads, |done| step(done, total))?;
         let drawn = drawn.into_inner().expect("no draw panicked");
         let defects = drawn.into_iter().enumerate().map(|(defect, drawn)| {
@@ -130,8 +178,25 @@ impl Evidence {
             DrawnDefect { kind, severity, picture: count + defect, good: planned[defect].0, cover }
         });
         let defects: Vec<DrawnDefect> = defects.collect();
-        let folds = deal(count, judged, &defects);
-        Ok(Evidence { study, folds, defects })
+        let mut folds = deal(count, judged, &defects);
+        for fold in &mut folds {
+            let of_part = |part: &usize| first_variant + variants * part..first_variant + variants * (part + 1);
+            fold.variants = fold.bank.iter().flat_map(of_part).collect();
+        }
+        let teaching = if how.lessons > 0 { known.halves(options.seed).0 } else { Vec::new() };
+        let covers = covers.into_inner().expect("no picture panicked").into_iter().enumerate();
+        let known = covers.map(|(defect, cover)| KnownPicture {
+            picture: first_known + defect,
+            cover,
+            teaches: teaching.contains(&defect),
+        });
+        Ok(Evidence { study, folds, defects, known: known.collect() })
+    }
+
+    /// How many defects are drawn at most.
+    /// * `lessons` — of [`Gathering`]
+    pub fn drawn(lessons: usize) -> usize {
+        DEFECTS.max(MOST_JUDGED * Severity::ALL.len()) + lessons * defects_a_part(JUDGED)
     }
 
     pub fn study(&self) -> &Study {
@@ -146,6 +211,10 @@ impl Evidence {
         &self.defects
     }
 
+    pub fn known(&self) -> &[KnownPicture] {
+        &self.known
+    }
+
     /// The scores by each of `recipes`, which share taps and pooling, and by each of `scorings`.
     ///
     /// Returns for each recipe a list with one entry for each scoring.
@@ -156,51 +225,50 @@ impl Evidence {
         scorings: &[Scoring],
         options: &Options,
     ) -> Result<Vec<Vec<Scores>>, InspectError> {
-        let recipes: Vec<_> = recipes.iter().map(|recipe| (recipe.clone(), None)).collect();
-        self.scores_in_folds(&recipes, scorings, options, 0..self.folds.len())
+        let candidates: Vec<_> = recipes.iter().cloned().map(Candidate::untrained).collect();
+        self.scores_in_folds(&candidates, scorings, options, 0..self.folds.len())
     }
 
-    /// The scores by one recipe, with the learned steps that are there already or with those of the good parts, and by
-    /// each of `scorings`.
+    /// The scores by one candidate and by each of `scorings`.
     /// * `folds` — which to judge, by their numbers
     ///
     /// # Errors  `InspectError`, if the recipe does not fit the taps.
     pub fn scores_of(
         &self,
-        recipe: &Recipe,
-        metric: Option<&Metric>,
+        candidate: Candidate,
         scorings: &[Scoring],
         options: &Options,
         folds: Range<usize>,
     ) -> Result<Vec<Scores>, InspectError> {
-        Ok(self.scores_in_folds(&[(recipe.clone(), metric)], scorings, options, folds)?.remove(0))
+        Ok(self.scores_in_folds(&[candidate], scorings, options, folds)?.remove(0))
     }
 
     fn scores_in_folds(
         &self,
-        recipes: &[(Recipe, Option<&Metric>)],
+        candidates: &[Candidate],
         scorings: &[Scoring],
         options: &Options,
         folds: Range<usize>,
     ) -> Result<Vec<Vec<Scores>>, InspectError> {
-        let empty = Scores { good: Vec::new(), defects: Vec::new() };
-        let mut scores = vec![vec![empty; scorings.len()]; recipes.len()];
+        let empty = Scores { good: Vec::new(), defects: Vec::new(), known: Vec::new() };
+        let mut scores = vec![vec![empty; scorings.len()]; candidates.len()];
         for fold in &self.folds[folds] {
-            let comparisons = self.comparisons(fold, recipes, options)?;
+            let comparisons = self.comparisons(&[&fold.bank[..], &fold.variants].concat(), candidates, options)?;
             let distances = self.distances(fold, &comparisons, options.threads);
             for (recipe, scores) in scores.iter_mut().enumerate() {
                 for (scoring, scores) in scorings.iter().zip(scores) {
                     let mut all = distances.iter().map(|of| scoring.score(&of[recipe]));
                     scores.good.push(all.by_ref().take(fold.good.len()).collect());
                     let severities = fold.defects.iter().map(|defect| self.defects[*defect].severity);
-                    scores.defects.push(severities.zip(all).collect());
+                    scores.defects.push(severities.zip(all.by_ref()).collect());
+                    scores.known.push(all.collect());
                 }
             }
         }
         Ok(scores)
     }
 
-    /// The distances of the judged good parts, then of the defects on them; a list for each comparison.
+    /// The distances of the judged good parts, of the defects on them, and of the known ones; a list for each comparison.
     fn distances(&self, fold: &Fold, comparisons: &[Comparison], threads: usize) -> Vec<Vec<Vec<f32>>> {
         let good = self.study.distances(&fold.good, comparisons, threads);
         let changed: Vec<_> = fold
@@ -213,21 +281,36 @@ impl Evidence {
             })
             .collect();
         let drawn = self.study.distances_of_changed(&changed, comparisons, threads);
-        good.into_iter().chain(drawn).collect()
+        let judges: Vec<usize> = self.known.iter().filter(|known| !known.teaches).map(|known| known.picture).collect();
+        let known = self.study.distances(&judges, comparisons, threads);
+        good.into_iter().chain(drawn).chain(known).collect()
     }
 
-    fn comparisons(
+    /// What is compared with, from the good parts `bank` of the study.
+    /// # Errors  `InspectError`, if a recipe does not fit the taps.
+    pub fn comparisons(
         &self,
-        fold: &Fold,
-        recipes: &[(Recipe, Option<&Metric>)],
+        bank: &[usize],
+        candidates: &[Candidate],
         options: &Options,
     ) -> Result<Vec<Comparison>, InspectError> {
-        let rows = CANDIDATES / fold.bank.len().max(1);
+        let channels = candidates.first().map_or(1, |candidate| self.study.channels(&candidate.recipe));
+        let rows = CANDIDATE_BYTES / (channels * size_of::<f32>() * bank.len().max(1));
         // A scoring divides by the median of all distances of a picture; a comparison may see some of them only.
-        let recipes: Vec<_> =
-            recipes.iter().map(|(recipe, metric)| (Recipe { relative: false, ..recipe.clone() }, *metric)).collect();
-        self.study.comparisons(&fold.bank, rows, &recipes, options)
+        let mut candidates = candidates.to_vec();
+        candidates.iter_mut().for_each(|candidate| candidate.recipe.relative = false);
+        self.study.comparisons(bank, rows, &candidates, options)
     }
+}
+
+/// How many of so many parts are judged.
+fn judged_of(count: usize) -> usize {
+    if count >= FOLDS * JUDGED { (count / FOLDS).min(MOST_JUDGED) } else { count }
+}
+
+/// How many defects are drawn on each of so many judged parts.
+fn defects_a_part(judged: usize) -> usize {
+    (DEFECTS / judged.max(1)).clamp(Severity::ALL.len(), 2 * Severity::ALL.len())
 }
 
 /// Deals the first `judged` parts into folds, or into one if there are others for its bank.
@@ -237,7 +320,7 @@ fn deal(count: usize, judged: usize, defects: &[DrawnDefect]) -> Vec<Fold> {
         let is_judged = |part: usize| part < judged && part % folds == fold;
         let on = |judged: bool| (0..defects.len()).filter(|at| is_judged(defects[*at].good) == judged).collect();
         let (good, bank) = (0..count).partition(|part| is_judged(*part));
-        Fold { bank, good, defects: on(true), lessons: on(false) }
+        Fold { bank, variants: Vec::new(), good, defects: on(true), lessons: on(false) }
     };
     (0..folds).map(fold).collect()
 }

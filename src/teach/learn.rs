@@ -7,15 +7,19 @@
 
 use std::str::FromStr;
 
-use super::choose::{Choice, MOST_PARTS, judged};
+use super::auto::AutoOptions;
+use super::choose::{Choice, gather_all, judged};
 use super::defects::Preset;
-use super::evidence::{DrawnDefect, Evidence, Gathering};
+use super::evidence::{DrawnDefect, Evidence, Gathering, Material};
 use super::losses::Loss;
 use super::samples::{Rows, number};
-use super::train::{HeadShape, TrainError, TrainOptions, Trained, train_head};
-use super::{GoodParts, Options, Progress, Stage, TeachError};
+use super::study::{Candidate, Scoring};
+use super::train::{HeadShape, NormalityOptions, TrainError, TrainOptions, Trained, train_head, train_normality};
+use super::{Options, Progress, Stage, TeachError, lesson};
 use crate::inspect::card::Model;
-use crate::inspect::metric::Metric;
+use crate::inspect::embedding::Embeddings;
+use crate::inspect::compare::median;
+use crate::inspect::metric::{Metric, Normality};
 use crate::inspect::recipe::{Distance, HeadKind, Recipe, Scaling};
 use crate::inspect::{Extractor, InspectError};
 
@@ -23,16 +27,18 @@ use crate::inspect::{Extractor, InspectError};
 #[derive(Clone, Debug, PartialEq)]
 pub struct LearnOptions {
     pub train: TrainOptions,
-    /// What it learns from.
+    /// The synthetic defects that it learns from and is checked by.
     pub preset: Preset,
+    /// Whether it learns from them at all, and not only from what is real: other products, known defects.
+    pub synthetic: bool,
+    /// Whether parts are compared with the learned weight or centre of the good class instead of a bank.
+    pub prototype: bool,
 }
 
 /// On so many of those that are not judged defects are drawn, to learn from.
-pub(crate) const LESSONS: usize = 60;
-/// The losses that `auto` tries, one of each family: a classifier, one with a margin, and one of triplets.
-const TRIED: [&str; 3] = ["softmax", "cos-face", "triplet"];
-/// With fewer parts `auto` does not try to learn a head.
-const LEAST_PARTS: usize = super::SPLIT_FROM;
+pub(crate) const LESSONS: usize = 45;
+/// A learned score of 1 counts as such a share of a good part's distance.
+const NORMALITY_SHARES: [f32; 2] = [0.05, 0.2];
 /// Of each so many kinds of defects one is kept from learning.
 const HELD_OUT: u16 = 3;
 /// Of each so many parts one says when to stop.
@@ -41,11 +47,17 @@ const STOPPING: usize = 4;
 impl LearnOptions {
     /// The defaults for a loss.
     pub fn for_loss(loss: Loss) -> LearnOptions {
-        LearnOptions { train: TrainOptions::for_loss(loss), preset: Preset::Mixed }
+        LearnOptions {
+            train: TrainOptions::for_loss(loss),
+            preset: Preset::Mixed,
+            synthetic: true,
+            prototype: false,
+        }
     }
 
     /// Sets what `text` names: `shape=residual|linear|mlp`, `width`, `hidden`, `steps`, `batch`, `rate`, `decay`,
-    /// `nearness`, `mixup`, `patience`, `preset`, separated by commas.
+    /// `nearness`, `mixup`, `patience`, `preset` (or `preset=none` for no synthetic defects), `reference=bank|prototype`,
+    /// separated by commas.
     /// # Errors  A sentence that names the first fault.
     pub fn set(&mut self, text: &str) -> Result<(), String> {
         let (mut shape, mut width, mut hidden) = (None, 64, 128);
@@ -63,9 +75,18 @@ impl LearnOptions {
                 "nearness" => self.train.nearness = read(key, value)?,
                 "mixup" => self.train.mixup = Some(read(key, value)?),
                 "patience" => self.train.patience = read(key, value)?,
+                "preset" if value == "none" => self.synthetic = false,
+                "reference" => {
+                    self.prototype = match value {
+                        "bank" => false,
+                        "prototype" => true,
+                        _ => return Err(format!("the reference is '{value}'; there are bank and prototype")),
+                    }
+                }
                 "preset" => self.preset = Preset::from_str(value).map_err(|e| e.to_string())?,
                 _ => {
-                    let known = "shape, width, hidden, steps, batch, rate, decay, nearness, mixup, patience, preset";
+                    let known =
+                        "shape, width, hidden, steps, batch, rate, decay, nearness, mixup, patience, preset, reference";
                     return Err(format!("'{key}' is no option of a learned metric; there are {known}"));
                 }
             }
@@ -86,67 +107,57 @@ fn read<T: FromStr>(key: &str, value: &str) -> Result<T, String> {
     value.parse().map_err(|_| format!("the option {key} is '{value}', which is not a number that it can be"))
 }
 
-/// Learns a head by one loss, at the recipe's own size and taps.
-/// * `parts` — numbers among `good_parts` that may be used; those of the calibration are not among them
-///
+/// Learns a head by one loss, at the recipe's own size and taps, from all products at once.
 /// # Errors  `TeachError`: a part that cannot be loaded or inspected, or a head that cannot be trained.
 pub fn learn(
     model: &Model,
     options: &Options,
     how: &LearnOptions,
-    good_parts: &GoodParts,
-    parts: &[usize],
+    materials: &[Material],
     progress: Progress,
 ) -> Result<Choice, TeachError> {
-    let evidence = gather(model, options, how.preset, good_parts, parts, progress)?;
+    let evidence = gather(model, options, how.preset, materials, progress)?;
     let mut how = how.clone();
     how.train.seed = options.seed;
-    let trained = train_on(&evidence, &options.recipe, &how, 0, progress)?;
-    let (recipe, metric) = learned(&options.recipe, trained);
-    judged(&evidence, options, recipe, metric)
+    let trained = train_on(&evidence, &options.recipe, &how, 0, options, progress)?;
+    let learned = Learned::of(&options.recipe, trained, &how)?;
+    judged(&evidence, options, learned)
 }
 
-/// The evidence at the recipe's own size, with parts to learn from.
-fn gather(
+/// The evidence at the recipe's own size for each product, with parts to learn from.
+pub(super) fn gather(
     model: &Model,
     options: &Options,
     preset: Preset,
-    good_parts: &GoodParts,
-    parts: &[usize],
+    materials: &[Material],
     progress: Progress,
-) -> Result<Evidence, TeachError> {
+) -> Result<Vec<Evidence>, TeachError> {
     let extractor = Extractor::new(model, &options.recipe).map_err(InspectError::from)?;
-    let step = |done, total| progress(Stage::Evidence, done, total);
-    let how = Gathering { most_parts: MOST_PARTS, lessons: LESSONS, preset };
-    Evidence::gather(&extractor, good_parts, parts, how, options, step)
+    let how = Gathering::within_memory(&model.card, &options.recipe, materials.len(), LESSONS, preset);
+    gather_all(&extractor, materials, how, options, progress)
 }
 
 /// Heads by a few losses on a chosen recipe, each judged beside that recipe without a head; none where there are too few
 /// parts to learn from.
+/// * `evidence` — of the chosen recipe, with parts to learn from
 /// * `options` — with the chosen recipe
-/// * `parts` — numbers among `good_parts` that may be used; those of the calibration are not among them
 ///
-/// # Errors  `TeachError`: a part that cannot be loaded or inspected, or a head that cannot be trained.
-pub fn try_heads(
-    model: &Model,
+/// # Errors  `TeachError::Unusable`, or a head that cannot be trained.
+pub(super) fn try_heads(
+    evidence: &[Evidence],
     options: &Options,
-    good_parts: &GoodParts,
-    parts: &[usize],
+    auto: &AutoOptions,
     progress: Progress,
 ) -> Result<Vec<(&'static str, Choice)>, TeachError> {
-    if parts.len() < LEAST_PARTS || options.recipe.head != HeadKind::Identity || options.recipe.distance.is_gaussian() {
-        return Ok(Vec::new());
-    }
-    let evidence = gather(model, options, Preset::Mixed, good_parts, parts, progress)?;
     let mut heads = Vec::new();
-    for name in TRIED {
+    for &name in &auto.losses {
         let mut how = LearnOptions::for_loss(Loss::default_of(name).expect("it is the name of a loss"));
+        how.set(&auto.training).map_err(TeachError::Recipe)?;
         how.train.seed = options.seed;
-        match train_on(&evidence, &options.recipe, &how, 0, progress) {
+        match train_on(evidence, &options.recipe, &how, 0, options, progress) {
             Ok(trained) => {
                 let learned_nothing = trained.best_step == 0;
-                let (recipe, metric) = learned(&options.recipe, trained);
-                let mut choice = judged(&evidence, options, recipe, metric)?;
+                let mut choice = judged(evidence, options, Learned::of(&options.recipe, trained, &how)?)?;
                 if learned_nothing {
                     choice.gain = 0.0;
                 }
@@ -159,44 +170,142 @@ pub fn try_heads(
     Ok(heads)
 }
 
+/// A learned score of patches, added to the distance of a chosen recipe with one weight or another, each judged beside the
+/// recipe alone.
+/// * `evidence` — of the chosen recipe, with parts to learn from
+/// * `options` — with the chosen recipe
+///
+/// # Errors  `TeachError::Unusable`, or a score that cannot be trained.
+pub(super) fn try_normality(evidence: &[Evidence], options: &Options) -> Result<Vec<Choice>, TeachError> {
+    let mut how = LearnOptions::for_loss(Loss::default_of("softmax").expect("it is the name of a loss"));
+    how.train.seed = options.seed;
+    let (learn, held_out) = rows(evidence, &options.recipe, &how, 0, options)?;
+    let training = NormalityOptions { seed: options.seed, ..NormalityOptions::default() };
+    let head = match train_normality(&learn.samples(), &held_out.samples(), &training) {
+        Ok(head) => head,
+        Err(TrainError::TooFew { .. } | TrainError::HeldOut { .. }) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let good: Vec<usize> = (0..learn.labels.len()).filter(|row| learn.labels[*row] == 0).collect();
+    let fitted = lesson::fit(&options.recipe, &learn.embeddings.select(&good), options.pca_width);
+    let unit = typical_score(&evidence[0], options)?;
+    let with_weight = |share: f32| {
+        let normality = Some(Normality { head: head.clone(), weight: share * unit });
+        let recipe = Recipe { normality: true, ..options.recipe.clone() };
+        judged(evidence, options, Learned { recipe, metric: Metric { normality, ..fitted.clone() }, prototypes: None })
+    };
+    NORMALITY_SHARES.into_iter().map(with_weight).collect()
+}
+
+/// The median score of good parts.
+fn typical_score(evidence: &Evidence, options: &Options) -> Result<f32, TeachError> {
+    let scoring = Scoring { relative: options.recipe.relative, rule: options.recipe.score };
+    let plain = Candidate::untrained(options.recipe.clone());
+    let scores = evidence.scores_of(plain, &[scoring], options, 0..1)?;
+    Ok(median(&scores[0].good[0]))
+}
+
 /// Trains on the parts that a fold does not judge; a quarter of them and a third of the kinds say when to stop.
+/// * `evidence` — of each product
+/// * `options` — bounds of the bank that known defects without a mask are compared with; its recipe is not used
+///
 /// # Errors  `TeachError::Train`
 pub fn train_on(
-    evidence: &Evidence,
+    evidence: &[Evidence],
     recipe: &Recipe,
     how: &LearnOptions,
     fold: usize,
+    options: &Options,
     progress: Progress,
 ) -> Result<Trained, TeachError> {
-    let fold = &evidence.folds()[fold];
-    let named = |defects: &'_ [usize]| defects.iter().map(|defect| &evidence.defects()[*defect]).collect::<Vec<_>>();
-    let kept_out = |defect: &DrawnDefect| number(defect.kind).is_multiple_of(HELD_OUT);
-    // The presets of the literature have too few kinds to hold one out.
-    let few_kinds = how.preset != Preset::Mixed;
-    let raw = Recipe { head: HeadKind::Identity, ..recipe.clone() };
-    let seed = how.train.seed;
-    // The parts that say when to stop are neither learned from nor judged; nor are their kinds of defects learned from.
-    let stops = |part: usize| part.is_multiple_of(STOPPING);
-    let (stop_good, learn_good): (Vec<usize>, Vec<usize>) = fold.bank.iter().partition(|part| stops(**part));
-    let (stop, learn): (Vec<_>, Vec<_>) = named(&fold.lessons).into_iter().partition(|defect| stops(defect.good));
-    let learn = learn.into_iter().filter(|defect| few_kinds || !kept_out(defect));
-    let learn = Rows::collect(evidence, &raw, how.preset, &learn_good, learn, seed);
-    let stop = stop.into_iter().filter(|defect| few_kinds || kept_out(defect));
-    let held_out = Rows::collect(evidence, &raw, how.preset, &stop_good, stop, seed);
-    let classes = how.preset.classes().len();
+    let (learn, held_out) = rows(evidence, recipe, how, fold, options)?;
     let step = |done, total| progress(Stage::Train, done, total);
-    Ok(train_head(&learn.samples(), &held_out.samples(), classes, &how.train, &step)?)
+    Ok(train_head(&learn.samples(), &held_out.samples(), &how.train, &step)?)
 }
 
-/// The recipe and the metric of a trained head on a recipe without one.
-pub fn learned(recipe: &Recipe, trained: Trained) -> (Recipe, Metric) {
-    let distance = trained.distance();
-    let recipe = Recipe {
-        head: trained.head.kind(),
-        scaling: Scaling::None,
-        distance,
-        normalise: distance == Distance::Cosine,
-        ..recipe.clone()
-    };
-    (recipe, Metric { head: Some(trained.head), ..Metric::default() })
+/// What is learned from, and what says when to stop: of neither the parts nor their kinds of defects are in the other.
+pub(super) fn rows(
+    evidence: &[Evidence],
+    recipe: &Recipe,
+    how: &LearnOptions,
+    fold: usize,
+    options: &Options,
+) -> Result<(Rows, Rows), TeachError> {
+    let raw = Recipe { head: HeadKind::Identity, ..recipe.clone() };
+    let (preset, seed) = (how.preset, how.train.seed);
+    // The presets of the literature have too few kinds to hold one out.
+    let all_kinds = preset != Preset::Mixed || !how.synthetic;
+    let kept_out = |defect: &DrawnDefect| number(defect.kind).is_multiple_of(HELD_OUT);
+    let stops = |part: usize| part.is_multiple_of(STOPPING);
+    let channels = evidence.first().map_or(0, |evidence| evidence.study().channels(&raw));
+    let (mut learn, mut held_out) = (Rows::new(channels), Rows::new(channels));
+    for (product, evidence) in (0..).zip(evidence) {
+        let fold = &evidence.folds()[fold];
+        let (stop_good, learn_good): (Vec<usize>, Vec<usize>) = fold.bank.iter().partition(|part| stops(**part));
+        let lessons = fold.lessons.iter().map(|defect| &evidence.defects()[*defect]);
+        let (stop, lessons): (Vec<_>, Vec<_>) = lessons.partition(|defect| stops(defect.good));
+        let lessons = lessons.into_iter().filter(|defect| how.synthetic && (all_kinds || !kept_out(defect)));
+        learn.collect(evidence, product, &raw, preset, &learn_good, lessons, seed);
+        let known: Vec<_> = evidence.known().iter().filter(|known| known.teaches).collect();
+        if !known.is_empty() {
+            let plain = Candidate::untrained(raw.clone());
+            let comparison = evidence.comparisons(&learn_good, &[plain], options)?.remove(0);
+            learn.collect_known(evidence, product, preset, known.into_iter(), &comparison, seed);
+        }
+        let stop = stop.into_iter().filter(|defect| all_kinds || kept_out(defect));
+        held_out.collect(evidence, product, &raw, preset, &stop_good, stop, seed);
+    }
+    Ok((learn, held_out))
+}
+
+/// What a training adds to a recipe.
+pub struct Learned {
+    pub recipe: Recipe,
+    pub metric: Metric,
+    /// What stands for the good class of each product, if parts are compared with that.
+    pub prototypes: Option<Embeddings>,
+}
+
+impl Learned {
+    /// * `recipe` — without a head
+    ///
+    /// # Errors  `TeachError::Recipe` if a prototype is asked for and the loss has none.
+    pub fn of(recipe: &Recipe, trained: Trained, how: &LearnOptions) -> Result<Learned, TeachError> {
+        let loss = &how.train.loss;
+        let prototypes = match (how.prototype, trained.prototypes.clone()) {
+            (false, _) => None,
+            (true, Some(rows)) => Some(rows),
+            (true, None) => {
+                let because = format!(
+                    "the loss {} learns no class weights to measure the distance to; leave out reference=prototype, or \
+                     take softmax, cos-face, arc-face or another classifier",
+                    loss.name()
+                );
+                return Err(TeachError::Recipe(because));
+            }
+        };
+        // Of class weights only the direction counts; a centre lies among the embeddings.
+        let distance = match (&prototypes, loss) {
+            (Some(_), Loss::Center(_)) => Distance::Euclidean,
+            (Some(_), _) => Distance::Cosine,
+            (None, _) => trained.distance(),
+        };
+        let normalise = distance == Distance::Cosine;
+        let prototypes = prototypes.map(|rows| if normalise { rows.normalise() } else { rows });
+        let recipe = Recipe {
+            head: trained.head.kind(),
+            scaling: Scaling::None,
+            distance,
+            normalise,
+            prototype: prototypes.is_some(),
+            neighbours: if prototypes.is_some() { 1 } else { recipe.neighbours },
+            ..recipe.clone()
+        };
+        Ok(Learned { recipe, metric: Metric { head: Some(trained.head), ..Metric::default() }, prototypes })
+    }
+
+    /// What parts of a product are measured by; the bank comes from the good parts if it is not learned.
+    pub fn bank(&self, product: usize) -> Option<Embeddings> {
+        self.prototypes.as_ref().map(|rows| rows.select(&[product]))
+    }
 }

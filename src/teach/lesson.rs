@@ -4,7 +4,9 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::augment::{Augmentation, load_variant};
 use super::defects::{self, TRIALS, Trial};
+use super::known::KnownDefects;
 use super::parallel::in_parallel;
 use super::{
     FOLDS, GoodParts, Options, Progress, SPLIT_FROM, Stage, TRIED_PARTS, TeachError, check, coreset, gaussian,
@@ -32,6 +34,10 @@ pub struct Lesson<'a> {
     pub progress: Progress<'a>,
     /// Learned before, with a head that the bank alone cannot give.
     pub metric: Option<Metric>,
+    /// What parts are compared with instead of a bank of good ones.
+    pub prototype: Option<Embeddings>,
+    /// Whose variants of the parts join the bank.
+    pub augmentation: Option<Augmentation>,
 }
 
 impl Lesson<'_> {
@@ -43,7 +49,7 @@ impl Lesson<'_> {
     ) -> Result<Lesson<'a>, TeachError> {
         let extractor = Extractor::new(model, &options.recipe).map_err(InspectError::from)?;
         check(options, extractor.channels())?;
-        Ok(Lesson { extractor, options, parts, progress, metric: None })
+        Ok(Lesson { extractor, options, parts, progress, metric: None, prototype: None, augmentation: None })
     }
 
     /// A generator that depends on the seed and on what it is for.
@@ -79,8 +85,43 @@ impl Lesson<'_> {
     /// differ in size and so in their tiles.
     pub fn embed(&self, parts: &[usize]) -> Result<(Embeddings, Vec<usize>), TeachError> {
         let most = self.rows_per_part(parts.len());
+        let [height, width] = self.extractor.grid();
+        if self.options.recipe.distance == Distance::MahalanobisPerPosition && most < height * width {
+            let mib = (parts.len() * height * width * self.extractor.channels() * size_of::<f32>()).div_ceil(1 << 20);
+            return Err(TeachError::Recipe(format!(
+                "Gaussians for each position need all embeddings of every part, {mib} MiB here; allow as much with \
+                 --candidates-mib, or give fewer parts or a smaller --input-px"
+            )));
+        }
+        self.embed_all(parts, most, |i| self.load(parts[i]))
+    }
+
+    /// The same of their variants, of all variants of the first part, then of the next; nothing without an augmentation.
+    pub fn embed_variants(&self, parts: &[usize]) -> Result<(Embeddings, Vec<usize>), TeachError> {
+        let Some(augmentation) = self.augmentation else {
+            return Ok((Embeddings::new(self.extractor.channels(), vec![], false), vec![]));
+        };
+        if self.options.recipe.distance.is_gaussian() {
+            let because = "variants of good parts join a bank, and Mahalanobis has none; leave out --augment";
+            return Err(TeachError::Recipe(because.to_owned()));
+        }
+        let all: Vec<usize> = parts.iter().flat_map(|part| std::iter::repeat_n(*part, augmentation.count())).collect();
+        let most = self.options.candidate_bytes / (all.len() * self.extractor.channels() * size_of::<f32>());
+        let roi = self.options.recipe.roi_px;
+        self.embed_all(&all, most.max(1), |i| load_variant(augmentation, roi, i, |at| self.load(parts[at])))
+    }
+
+    /// * `parts` — whose pictures they are, for messages
+    /// * `most` — rows of each, drawn by the seed if there are more
+    /// * `load` — gives picture 0 … `parts.len()` − 1
+    fn embed_all(
+        &self,
+        parts: &[usize],
+        most: usize,
+        load: impl Fn(usize) -> Result<Frame, TeachError> + Sync,
+    ) -> Result<(Embeddings, Vec<usize>), TeachError> {
         let job = |extractor: &mut Extractor, i: usize| -> Result<Embeddings, TeachError> {
-            let (embeddings, _) = extractor.run(&self.load(parts[i])?).map_err(self.named(parts[i]))?;
+            let (embeddings, _) = extractor.run(&load(i)?).map_err(self.named(parts[i]))?;
             if embeddings.data().iter().any(|value| !value.is_finite()) {
                 return Err(TeachError::NotFinite { part: self.parts.name(parts[i]).to_owned() });
             }
@@ -91,14 +132,6 @@ impl Lesson<'_> {
             picked.sort_unstable();
             Ok(embeddings.select(&picked))
         };
-        let [height, width] = self.extractor.grid();
-        if self.options.recipe.distance == Distance::MahalanobisPerPosition && most < height * width {
-            let mib = (parts.len() * height * width * self.extractor.channels() * size_of::<f32>()).div_ceil(1 << 20);
-            return Err(TeachError::Recipe(format!(
-                "Gaussians for each position need all embeddings of every part, {mib} MiB here; allow as much with \
-                 --candidates-mib, or give fewer parts or a smaller --input-px"
-            )));
-        }
         let step = |done| (self.progress)(Stage::Embed, done, parts.len());
         let embeddings = in_parallel(parts.len(), self.options.threads, || self.extractor.fork(), job, step)?;
         // Each part is freed as it is copied, so that both together take little more than one.
@@ -113,6 +146,7 @@ impl Lesson<'_> {
     pub fn learn(&self, raw: Embeddings, step: &dyn Fn(usize)) -> Learned {
         let [height, width] = self.extractor.grid();
         match &self.metric {
+            Some(metric) if let Some(bank) = &self.prototype => Learned { metric: metric.clone(), bank: bank.clone() },
             Some(metric) => bank(&self.options.recipe, metric.clone(), raw, height * width, self.options, step),
             None => learn(&self.options.recipe, raw, height * width, self.options, step),
         }
@@ -136,21 +170,35 @@ impl Lesson<'_> {
         in_parallel(parts.len(), self.options.threads, || inspector.fork(), job, step)
     }
 
-    /// The score of each part by a bank that was taught without its fold.
-    /// * `raw`, `rows` — the concatenated taps of the parts and how many each has, as [`Lesson::embed`] gives them
-    pub fn fold_scores(&self, raw: &Embeddings, rows: &[usize]) -> Result<Vec<f32>, TeachError> {
-        let first = |part: usize| rows[..part].iter().sum::<usize>();
-        let rows_of = |part: usize| first(part)..first(part) + rows[part];
+    /// The score of each part by a bank that was taught without its fold, and without the variants of its fold.
+    /// * the concatenated taps of the parts and how many rows each has, as [`Lesson::embed`] gives them; and those of
+    ///   their variants
+    pub fn fold_scores(
+        &self,
+        [(raw, rows), (variants, variant_rows)]: [(&Embeddings, &[usize]); 2],
+    ) -> Result<Vec<f32>, TeachError> {
+        let range = |rows: &[usize], at: usize| {
+            let first = rows[..at].iter().sum::<usize>();
+            first..first + rows[at]
+        };
+        let rows_of = |part: usize| range(rows, part);
+        let each = variant_rows.len() / rows.len();
         let job = |(): &mut (), fold: usize| -> Result<Vec<f32>, TeachError> {
-            let others: Vec<usize> = (0..rows.len()).filter(|part| part % FOLDS != fold).flat_map(rows_of).collect();
-            let learned = self.learn(raw.select(&others), &|_| ());
+            let is_other = |part: &usize| part % FOLDS != fold;
+            let others: Vec<usize> = (0..rows.len()).filter(is_other).flat_map(rows_of).collect();
+            let of_others = (0..variant_rows.len()).filter(|variant| is_other(&(variant / each)));
+            let of_others: Vec<usize> = of_others.flat_map(|variant| range(variant_rows, variant)).collect();
+            let mut bank = raw.select(&others);
+            bank.extend(&variants.select(&of_others));
+            let learned = self.learn(bank, &|_| ());
             let inspector = self.inspector(&learned, f32::INFINITY)?;
             let own = |part: usize| raw.select(&rows_of(part).collect::<Vec<_>>());
             Ok((fold..rows.len()).step_by(FOLDS).map(|part| inspector.score(own(part))).collect())
         };
         let step = |done| (self.progress)(Stage::Calibrate, done, FOLDS);
         // Each fold holds its parts twice, as rows and as what the coreset compares.
-        let at_once = self.options.candidate_bytes / (2 * size_of_val(raw.data()));
+        let bytes = size_of_val(raw.data()) + size_of_val(variants.data());
+        let at_once = self.options.candidate_bytes / (2 * bytes);
         let folds = in_parallel(FOLDS, at_once.clamp(1, self.options.threads.max(1)), || (), job, step)?;
         Ok((0..rows.len()).map(|part| folds[part % FOLDS][part / FOLDS]).collect())
     }
@@ -174,6 +222,30 @@ impl Lesson<'_> {
             of: caught.len(),
         };
         Ok(TRIALS.iter().zip(caught.chunks(parts.len())).map(catch).collect())
+    }
+
+    /// How many known defects the inspector's threshold catches, of those that no head has learned from.
+    /// * `learned` — whether half of them were learned from
+    /// * `chose` — whether the metric was chosen by them
+    pub fn known_catch(
+        &self,
+        inspector: &mut Inspector,
+        known: &KnownDefects,
+        learned: bool,
+        chose: bool,
+    ) -> Result<Option<ExpectedCatch>, TeachError> {
+        let judges = if learned { known.halves(self.options.seed).1 } else { (0..known.len()).collect() };
+        if judges.is_empty() {
+            return Ok(None);
+        }
+        let mut caught = 0;
+        for &defect in &judges {
+            let named = |source| TeachError::Inspect { part: known.name(defect).to_owned(), source: Box::new(source) };
+            let inspection = inspector.inspect(&known.load(defect)?.frame).map_err(named)?;
+            caught += usize::from(inspection.score > inspection.threshold);
+        }
+        let defect = if chose { "known defects, which the metric was chosen by" } else { "known defects" };
+        Ok(Some(ExpectedCatch { defect: defect.to_owned(), caught, of: judges.len() }))
     }
 
     /// A part with a plain line on it: its score is far from 0, so that it tells of any change in the computation.

@@ -16,6 +16,8 @@ use crate::inspect::{InspectError, Inspector};
 use crate::profile::{About, CalibrationScore, FORMAT_VERSION, Profile, Promise, Threshold};
 
 pub mod add;
+pub mod augment;
+pub mod auto;
 pub mod binomial;
 pub mod calibrate;
 pub mod choose;
@@ -23,6 +25,7 @@ pub mod coreset;
 pub mod defects;
 pub mod evidence;
 pub mod gaussian;
+pub mod known;
 pub mod learn;
 pub mod lesson;
 pub mod losses;
@@ -33,7 +36,12 @@ pub mod samples;
 pub mod study;
 pub mod train;
 
+use augment::Augment;
+use auto::AutoOptions;
 use calibrate::CalibrateError;
+use choose::Choice;
+use evidence::Material;
+use known::KnownDefects;
 pub use lesson::Learned;
 use lesson::Lesson;
 pub use parts::GoodParts;
@@ -51,6 +59,8 @@ const TRIED_PARTS: usize = 10;
 pub struct Options {
     pub recipe: Recipe,
     pub metric: MetricChoice,
+    /// Whether variants of the good parts join the bank.
+    pub augment: Augment,
     /// Which input sizes may be chosen: all that the pictures are large enough for, or the recipe's alone.
     pub choose_size: bool,
     /// The width of the linear head, if the recipe has one: principal axes.
@@ -85,6 +95,7 @@ impl Options {
             normalise: true,
             distance: Distance::Cosine,
             neighbours: 1,
+            prototype: false,
             normality: false,
             relative: false,
             score: ScoreRule::TopFraction(0.01),
@@ -92,12 +103,13 @@ impl Options {
         Options {
             recipe,
             metric: MetricChoice::Given,
+            augment: Augment::Auto,
             choose_size: true,
             pca_width: 64,
             bank_rows: 2000,
             bank_bytes: 8 << 20,
             max_false_rejects: None,
-            candidate_bytes: 512 << 20,
+            candidate_bytes: 256 << 20,
             threads: cores(),
             seed: 0,
         }
@@ -110,7 +122,7 @@ pub enum MetricChoice {
     /// The recipe as it is given.
     Given,
     /// Chosen from many, and left as given where none is better: see [`choose`].
-    Auto,
+    Auto(AutoOptions),
     /// The recipe as it is given, with a head learned by a loss: see [`learn`].
     Learned(learn::LearnOptions),
 }
@@ -165,6 +177,10 @@ pub enum TeachError {
     Calibrate(#[from] CalibrateError),
     #[error("the head was not learned: {0}")]
     Train(#[from] train::TrainError),
+    #[error("{part}: is given as a known defect, but among the good parts too; take it out of one of them")]
+    KnownIsGood { part: String },
+    #[error("{part}: is given for two products; take it out of one of them")]
+    TwoProducts { part: String },
     #[error("{part}: the backbone gives numbers that are none for it; use another model")]
     NotFinite { part: String },
     #[error("the recipe cannot be taught: {0}")]
@@ -173,36 +189,94 @@ pub enum TeachError {
     NotAddable(&'static str),
 }
 
+/// A product to teach.
+#[derive(Clone, Copy)]
+pub struct Product<'a> {
+    pub good: &'a GoodParts<'a>,
+    pub known: &'a KnownDefects<'a>,
+}
+
 /// Teaches a profile from good parts alone. The same parts, options and machine type give the same profile.
+/// # Errors  As [`teach_products`].
+pub fn teach(model: &Model, options: &Options, parts: &GoodParts, progress: Progress) -> Result<Profile, TeachError> {
+    let product = Product { good: parts, known: &KnownDefects::none() };
+    Ok(teach_products(model, options, &[product], progress)?.remove(0))
+}
+
+/// Teaches several products: one metric for all, learned from all, and for each a profile with a bank, a threshold and a
+/// promise of its own. Returns the profiles in the order of the products, of which there must be some.
 /// # Errors  `TeachError`: too few parts, a part that cannot be loaded or inspected, a recipe that does not fit the
 /// model, or a bound that the parts do not allow.
-pub fn teach(model: &Model, options: &Options, parts: &GoodParts, progress: Progress) -> Result<Profile, TeachError> {
-    let count = parts.len();
-    if count < MIN_PARTS {
-        return Err(TeachError::TooFew { found: count });
+pub fn teach_products(
+    model: &Model,
+    options: &Options,
+    products: &[Product],
+    progress: Progress,
+) -> Result<Vec<Profile>, TeachError> {
+    check_products(options, products)?;
+    let given = Options { metric: MetricChoice::Given, ..options.clone() };
+    Lesson::new(model, &given, products[0].good, progress)?;
+    let splits: Vec<_> = products.iter().map(|product| lesson::split(product.good.len(), options.seed)).collect();
+    let materials: Vec<Material> = products
+        .iter()
+        .zip(&splits)
+        .map(|(product, (_, bank))| Material { good_parts: product.good, parts: bank, known: product.known })
+        .collect();
+    let choice = match &options.metric {
+        MetricChoice::Given => None,
+        MetricChoice::Auto(auto) => Some(choose::choose(model, options, auto, &materials, progress)?),
+        MetricChoice::Learned(how) => Some(learn::learn(model, options, how, &materials, progress)?),
+    };
+    let finish = |(number, (product, split))| finish(model, options, product, number, split, choice.as_ref(), progress);
+    products.iter().zip(&splits).enumerate().map(finish).collect()
+}
+
+/// Refuses what cannot be taught, before minutes are spent on it.
+fn check_products(options: &Options, products: &[Product]) -> Result<(), TeachError> {
+    let mut seen = std::collections::HashSet::new();
+    for product in products {
+        let good = product.good;
+        if good.len() < MIN_PARTS {
+            return Err(TeachError::TooFew { found: good.len() });
+        }
+        check_bound(options, good.len())?;
+        let shared = (0..good.len()).find(|part| !seen.insert(&good.hashes()[*part]));
+        if let Some(part) = shared {
+            return Err(TeachError::TwoProducts { part: good.name(part).to_owned() });
+        }
     }
-    check_bound(options, count)?;
     if options.recipe.tiling.is_some() && options.metric != MetricChoice::Given {
         let because = "metrics are compared and learned on whole pictures, not on tiles; give '--metric none'";
         return Err(TeachError::Recipe(because.to_owned()));
     }
-    let given = Options { metric: MetricChoice::Given, ..options.clone() };
-    Lesson::new(model, &given, parts, progress)?;
-    let (calibration, bank) = lesson::split(count, options.seed);
-    let chosen = match &options.metric {
-        MetricChoice::Given => None,
-        MetricChoice::Auto => Some(choose::choose(model, options, parts, &bank, progress)?),
-        MetricChoice::Learned(how) => Some(learn::learn(model, options, how, parts, &bank, progress)?),
-    };
-    let options = &match &chosen {
-        Some(choice) => Options { recipe: choice.recipe.clone(), ..options.clone() },
-        None => options.clone(),
-    };
+    Ok(())
+}
+
+/// The profile of one product.
+/// * `number` — its place among the products of the choice
+/// * `split` — the parts for the calibration and those for the bank
+fn finish(
+    model: &Model,
+    options: &Options,
+    product: &Product,
+    number: usize,
+    (calibration, bank): &(Vec<usize>, Vec<usize>),
+    choice: Option<&Choice>,
+    progress: Progress,
+) -> Result<Profile, TeachError> {
+    let parts = product.good;
+    let recipe = choice.map_or(&options.recipe, |choice| &choice.recipe).clone();
+    let bank_rows = choice.map_or(options.bank_rows, |choice| choice.rows);
+    let options = &Options { recipe, bank_rows, ..options.clone() };
     let mut lesson = Lesson::new(model, options, parts, progress)?;
-    lesson.metric = chosen.as_ref().and_then(|choice| choice.metric.clone());
+    lesson.augmentation = choice.map_or(options.augment.given(), |choice| choice.augmentation);
+    lesson.metric = choice.and_then(|choice| choice.metric.clone());
+    lesson.prototype = choice.and_then(|choice| Some(choice.prototypes.as_ref()?.select(&[number])));
     let (learned, scores, threshold) = if calibration.is_empty() {
-        let (raw, rows) = lesson.embed(&bank)?;
-        let scores = lesson.fold_scores(&raw, &rows)?;
+        let (mut raw, rows) = lesson.embed(bank)?;
+        let (variants, variant_rows) = lesson.embed_variants(bank)?;
+        let scores = lesson.fold_scores([(&raw, &rows), (&variants, &variant_rows)])?;
+        raw.extend(&variants);
         let mut threshold = calibrate::estimated(&scores, FOLDS)?;
         if lesson.metric.is_some() {
             let because =
@@ -211,14 +285,18 @@ pub fn teach(model: &Model, options: &Options, parts: &GoodParts, progress: Prog
         }
         (lesson.learn(raw, &lesson.bank_step()), scores, threshold)
     } else {
-        let learned = lesson.learn(lesson.embed(&bank)?.0, &lesson.bank_step());
-        let scores = lesson.scores(&lesson.inspector(&learned, f32::INFINITY)?, &calibration)?;
+        let mut raw = lesson.embed(bank)?.0;
+        raw.extend(&lesson.embed_variants(bank)?.0);
+        let learned = lesson.learn(raw, &lesson.bank_step());
+        let scores = lesson.scores(&lesson.inspector(&learned, f32::INFINITY)?, calibration)?;
         let threshold = calibrate::bounded(&scores, options.max_false_rejects)?;
         (learned, scores, threshold)
     };
-    let judges = if calibration.is_empty() { &bank } else { &calibration };
+    let judges = if calibration.is_empty() { bank } else { calibration };
     let mut inspector = lesson.inspector(&learned, threshold.value)?;
-    let expected_catch = lesson.expected_catch(&inspector, judges)?;
+    let mut expected_catch = lesson.expected_catch(&inspector, judges)?;
+    let has_learned = lesson.metric.is_some();
+    expected_catch.extend(lesson.known_catch(&mut inspector, product.known, has_learned, choice.is_some())?);
     let probe = lesson.probe(judges[0])?;
     let probe_score = inspector.inspect(&probe)?.score;
     let about = About {
@@ -235,7 +313,8 @@ pub fn teach(model: &Model, options: &Options, parts: &GoodParts, progress: Prog
         bank_parts: bank.len(),
         seed: options.seed,
         probe_score,
-        chosen: chosen.map(|choice| choice.chosen),
+        augmentation: lesson.augmentation.map(|augmentation| augmentation.name().to_owned()),
+        chosen: choice.map(|choice| choice.chosen.clone()),
         expected_catch,
     };
     Ok(Profile { about, bank: learned.bank, metric: learned.metric, probe })

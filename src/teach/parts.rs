@@ -94,7 +94,8 @@ impl<'a> GoodParts<'a> {
     }
 }
 
-fn hash(frame: &Frame) -> String {
+/// The first 16 hexadecimal digits of the SHA-256 of a picture's size and pixels.
+pub(super) fn hash(frame: &Frame) -> String {
     let mut hash = Sha256::new();
     hash.update(frame.width().to_le_bytes());
     hash.update(frame.rgb());

@@ -2,9 +2,10 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use super::evidence::{DrawnDefect, Evidence};
+use super::evidence::{DrawnDefect, Evidence, KnownPicture};
 use super::stream;
 use super::train::Samples;
+use crate::inspect::compare::Comparison;
 use crate::inspect::embedding::Embeddings;
 use crate::inspect::recipe::{Granularity, Recipe};
 use crate::teach::defects::{Kind, Preset};
@@ -15,6 +16,10 @@ const SHOWN: f32 = 0.15;
 const FAR: usize = 3;
 /// At most so many rows of each class are taken from a picture.
 const ROWS_A_PICTURE: usize = 40;
+/// Of a known defect without a mask so many patches, those farthest from the good parts, are taken for it.
+const SUSPECTS: usize = 10;
+/// The kind of all known defects; [`number`] gives the others.
+const KNOWN: u16 = Kind::ALL.len() as u16 + 1;
 
 /// Rows with their classes, of pictures of some parts.
 #[derive(Clone, Debug)]
@@ -22,56 +27,108 @@ pub struct Rows {
     pub embeddings: Embeddings,
     pub labels: Vec<u32>,
     pub kinds: Vec<u16>,
+    pub products: Vec<u16>,
 }
 
 impl Rows {
     pub fn samples(&self) -> Samples<'_> {
-        Samples { embeddings: &self.embeddings, labels: &self.labels, kinds: &self.kinds }
+        Samples {
+            embeddings: &self.embeddings,
+            labels: &self.labels,
+            kinds: &self.kinds,
+            products: &self.products,
+        }
     }
 
-    /// The rows of good pictures and of defects: for patches those of the defect and those far from it, for whole
-    /// pictures one each.
+    /// No rows yet, of `channels` values each.
+    pub fn new(channels: usize) -> Rows {
+        let embeddings = Embeddings::new(channels, vec![], false);
+        Rows { embeddings, labels: vec![], kinds: vec![], products: vec![] }
+    }
+
+    /// Takes in the rows of good pictures and of defects of a product: for patches those of the defect and those far from
+    /// it, for whole pictures one each.
     /// * `good` — pictures of the study without a defect
     /// * `defects` — those whose kind is wanted
     /// * `preset` — says which class a kind is of
     pub fn collect<'a>(
+        &mut self,
         evidence: &Evidence,
+        product: u16,
         recipe: &Recipe,
         preset: Preset,
         good: &[usize],
         defects: impl Iterator<Item = &'a DrawnDefect>,
         seed: u64,
-    ) -> Rows {
+    ) {
         let study = evidence.study();
-        let mut rows =
-            Rows { embeddings: Embeddings::new(study.channels(recipe), vec![], false), labels: vec![], kinds: vec![] };
         for &picture in good {
             let raw = study.raw(picture, recipe);
             let all: Vec<usize> = (0..raw.len()).collect();
-            rows.add(&raw, &all, 0, 0, &mut rng(seed, picture));
+            self.add(&raw, &all, Of { product, class: 0, kind: 0 }, &mut rng(seed, picture));
         }
         for defect in defects {
             let raw = study.raw(defect.picture, recipe);
-            let (class, kind) = (preset.class_of(defect.kind), number(defect.kind));
+            let of = Of { product, class: preset.class_of(defect.kind), kind: number(defect.kind) };
             let rng = &mut rng(seed, defect.picture);
             if recipe.granularity == Granularity::Image {
-                rows.add(&raw, &[0], class, kind, rng);
+                self.add(&raw, &[0], of, rng);
                 continue;
             }
             let shown: Vec<usize> = (0..raw.len()).filter(|patch| defect.cover[*patch] >= SHOWN).collect();
-            rows.add(&raw, &shown, class, kind, rng);
-            rows.add(&raw, &far_from(&defect.cover, recipe.grid()), 0, 0, rng);
+            self.add(&raw, &shown, of, rng);
+            self.add(&raw, &far_from(&defect.cover, recipe.grid()), Of { class: 0, kind: 0, ..of }, rng);
         }
-        rows
     }
 
-    fn add(&mut self, raw: &Embeddings, from: &[usize], class: u32, kind: u16, rng: &mut ChaCha8Rng) {
+    /// Takes in what shows known defects of a product, as a further class: the whole picture, or the patches that its mask
+    /// covers, or without one those farthest from the good parts.
+    /// * `comparison` — with good parts
+    pub fn collect_known<'a>(
+        &mut self,
+        evidence: &Evidence,
+        product: u16,
+        preset: Preset,
+        known: impl Iterator<Item = &'a KnownPicture>,
+        comparison: &Comparison,
+        seed: u64,
+    ) {
+        let of = Of { product, class: preset.classes().len() as u32, kind: KNOWN };
+        for defect in known {
+            let raw = evidence.study().raw(defect.picture, comparison.recipe());
+            let shown: Vec<usize> = match &defect.cover {
+                _ if raw.len() == 1 => vec![0],
+                Some(cover) => (0..raw.len()).filter(|patch| cover[*patch] >= SHOWN).collect(),
+                None => farthest(&comparison.distances(raw.clone())),
+            };
+            self.add(&raw, &shown, of, &mut rng(seed, defect.picture));
+        }
+    }
+
+    fn add(&mut self, raw: &Embeddings, from: &[usize], Of { product, class, kind }: Of, rng: &mut ChaCha8Rng) {
         let count = ROWS_A_PICTURE.min(from.len());
         let picked: Vec<usize> = rand::seq::index::sample(rng, from.len(), count).iter().map(|at| from[at]).collect();
         self.embeddings.extend(&raw.select(&picked));
         self.labels.extend(std::iter::repeat_n(class, count));
         self.kinds.extend(std::iter::repeat_n(kind, count));
+        self.products.extend(std::iter::repeat_n(product, count));
     }
+}
+
+/// What rows are of.
+#[derive(Clone, Copy)]
+struct Of {
+    product: u16,
+    class: u32,
+    kind: u16,
+}
+
+/// The places of the largest distances.
+fn farthest(distances: &[f32]) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..distances.len()).collect();
+    places.sort_by(|a, b| distances[*b].total_cmp(&distances[*a]));
+    places.truncate(SUSPECTS);
+    places
 }
 
 /// The place of a kind in [`Kind::ALL`], from 1.

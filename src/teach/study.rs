@@ -46,6 +46,22 @@ pub struct Changed<'a> {
     pub distances: &'a [Vec<f32>],
 }
 
+/// A recipe, with what is learned for it already; the good parts give the rest.
+#[derive(Clone)]
+pub struct Candidate<'a> {
+    pub recipe: Recipe,
+    pub metric: Option<&'a Metric>,
+    /// What is compared with instead of good parts: the weight of their class.
+    pub bank: Option<&'a Embeddings>,
+}
+
+impl Candidate<'_> {
+    /// Nothing is learned yet.
+    pub fn untrained(recipe: Recipe) -> Candidate<'static> {
+        Candidate { recipe, metric: None, bank: None }
+    }
+}
+
 /// How a picture's distances become its score.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scoring {
@@ -122,9 +138,8 @@ impl Study {
         Embeddings::new(self.channels(recipe), data, false)
     }
 
-    /// What pictures are compared with by each of `recipes`, which share taps, pooling and granularity.
+    /// What pictures are compared with by each of `candidates`, which share taps, pooling, grid and granularity.
     /// * `parts` — the good pictures that the bank is chosen from, with at most `rows` embeddings of each
-    /// * `recipes` — each with the learned steps that are there already, or none to take them from the parts
     /// * `options` — bounds and seed; its recipe is not used
     ///
     /// # Errors  `InspectError`, if a recipe does not fit the taps.
@@ -132,16 +147,20 @@ impl Study {
         &self,
         parts: &[usize],
         rows: usize,
-        recipes: &[(Recipe, Option<&Metric>)],
+        candidates: &[Candidate],
         options: &Options,
     ) -> Result<Vec<Comparison>, InspectError> {
-        let Some((first, _)) = recipes.first() else { return Ok(Vec::new()) };
+        let Some(Candidate { recipe: first, .. }) = candidates.first() else { return Ok(Vec::new()) };
         let positions = first.grid()[0] * first.grid()[1];
         let raw = self.sample(parts, rows.clamp(1, positions), first, options.seed);
         // Without a head one choice of rows serves all cosine distances, and one all others: choosing takes longer than
         // judging.
         let mut shared: [Option<Vec<usize>>; 2] = [None, None];
-        let mut compare = |(recipe, metric): &(Recipe, Option<&Metric>)| {
+        let mut compare = |Candidate { recipe, metric, bank }: &Candidate| {
+            if let (Some(metric), Some(bank)) = (metric, bank) {
+                let (metric, bank) = ((*metric).clone(), (*bank).clone());
+                return Comparison::new(recipe, metric, bank, self.channels(recipe), positions);
+            }
             let metric = metric.cloned().unwrap_or_else(|| lesson::fit(recipe, &raw, options.pca_width));
             if recipe.distance.is_gaussian() {
                 let of_each_position = recipe.distance == Distance::MahalanobisPerPosition;
@@ -159,7 +178,7 @@ impl Study {
             let bank = metric.embed(recipe, raw.select(&chosen));
             Comparison::new(recipe, metric, bank, self.channels(recipe), positions)
         };
-        recipes.iter().map(&mut compare).collect()
+        candidates.iter().map(&mut compare).collect()
     }
 
     /// The distances of each of `pictures` by each of `comparisons`, which must share taps, pooling and granularity.

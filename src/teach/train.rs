@@ -12,6 +12,8 @@
 //! Both pools have one thread per core; `CANDLE_NUM_THREADS=1` and `RAYON_NUM_THREADS=1` in the environment turn them
 //! off, the program itself cannot. The default batch stays below that size. All else runs on the calling thread.
 
+use std::collections::BTreeSet;
+
 use rand_chacha::ChaCha8Rng;
 
 use super::losses::Loss;
@@ -127,8 +129,32 @@ pub struct Samples<'a> {
     pub embeddings: &'a Embeddings,
     /// (N,), the class; 0 is good.
     pub labels: &'a [u32],
-    /// (N,), the kind of defect of anomalous rows; of good rows it says nothing.
+    /// (N,), the kind of defect; 0 for good rows.
     pub kinds: &'a [u16],
+    /// (N,), the product whose parts they show. Each has a good class and classes of defects of its own.
+    pub products: &'a [u16],
+}
+
+impl Samples<'_> {
+    /// The classes to tell apart, (N,), counted from 0 without gaps: the good parts of each product, then the defects of
+    /// each; and how many there are.
+    pub fn classes(&self) -> (Vec<u32>, usize) {
+        let key = |row: usize| (self.labels[row] > 0, self.products[row], self.labels[row]);
+        let keys: BTreeSet<_> = (0..self.labels.len()).map(key).collect();
+        let keys: Vec<_> = keys.into_iter().collect();
+        let class = |row| keys.binary_search(&key(row)).expect("all keys are among them") as u32;
+        ((0..self.labels.len()).map(class).collect(), keys.len())
+    }
+
+    /// The products, in ascending order.
+    fn product_numbers(&self) -> Vec<u16> {
+        self.products.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The good rows of a product.
+    fn good(&self, product: u16) -> impl Iterator<Item = usize> {
+        (0..self.labels.len()).filter(move |row| self.labels[*row] == 0 && self.products[*row] == product)
+    }
 }
 
 /// A trained head and how it came to be.
@@ -136,8 +162,8 @@ pub struct Samples<'a> {
 pub struct Trained {
     /// From the concatenated taps; that of the best step.
     pub head: Head,
-    /// Class weights or centres in the space of the head's output, row 0 that of good, of the same step; none for
-    /// losses without.
+    /// Class weights or centres in the space of the head's output, first those of the good parts of each product, of the
+    /// same step; none for losses without.
     pub prototypes: Option<Embeddings>,
     /// How many were taken.
     pub steps: usize,
@@ -158,7 +184,8 @@ impl Trained {
 /// Trains a head on `learn` and keeps the step that serves best on `held_out`.
 ///
 /// A check takes up to 1000 good rows of `learn` as a bank and gives the AUROC of the distances to it, between the good
-/// held-out rows and those of one kind, as a mean over the kinds (up to 2000 rows good, 2000 anomalous). Every batch
+/// held-out rows and those of one kind, as a mean over the kinds (up to 2000 rows good, 2000 anomalous); with several
+/// products each has a bank and an AUROC of its own, and their mean counts. Every batch
 /// holds each class in equal parts, at least two rows of each, so that every loss has tuples: n-pair then meets all
 /// classes in each round; quadruplet's second part needs a third class, without which it trains as triplet does. Of a
 /// class of defects two rows are enough; they are dealt again and again. The same input gives the same bits on the same
@@ -166,20 +193,18 @@ impl Trained {
 ///
 /// * `held_out` — from other parts than `learn`, and of other kinds of defects: else the check only tells what the head
 ///   remembers
-/// * `classes` — how many, the good one among them
 /// * `progress` — told after each step how many of how many are done
 /// # Errors  [`TrainError`]
 pub fn train_head(
     learn: &Samples,
     held_out: &Samples,
-    classes: usize,
     options: &TrainOptions,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Trained, TrainError> {
     error::check_samples(learn, held_out)?;
-    error::check_options(options, learn, classes)?;
+    error::check_options(options, learn)?;
     let judge = Judge::new(held_out, &mut stream(options.seed, Stream::Judge))?;
-    let mut training = Training::new(*learn, classes, options)?;
+    let mut training = Training::new(*learn, options)?;
     let (auroc, start) = training.state(&judge)?;
     let mut course = Course::new(options.loss.name(), options.learning_rate, options.patience, auroc, start)?;
     for step in 1..=options.steps {

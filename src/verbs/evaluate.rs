@@ -43,7 +43,7 @@ pub fn run(args: &Evaluate) -> anyhow::Result<ExitCode> {
     let seeds: Vec<u64> = (0..u64::from(args.seeds)).map(|i| args.learn.seed.wrapping_add(i)).collect();
     let judge = match &given {
         Some(profile) => Judge::Profile(profile),
-        None => Judge::Taught { options: &options, seeds: &seeds },
+        None => Judge::Taught { options: &options, seeds: &seeds, known: args.known_defects.into() },
     };
     let files = Files::of(args)?;
     let sets = open_sets(&args.data, options.threads)?;

@@ -42,6 +42,8 @@ pub mod trigger;
 
 /// A part was rejected.
 pub const REJECTED: u8 = 1;
+/// The command line is wrong, as of clap.
+pub const USAGE: u8 = 2;
 /// A picture, profile or set of parts cannot be used (EX_DATAERR).
 pub const BAD_DATA: u8 = 65;
 /// An input is not there (EX_NOINPUT).
@@ -54,6 +56,11 @@ pub const BUG: u8 = 70;
 pub const CANNOT_WRITE: u8 = 73;
 /// The configuration or the model card is wrong (EX_CONFIG); systemd must not restart the daemon.
 pub const BAD_CONFIG: u8 = 78;
+
+/// Arguments that do not belong together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
 
 /// `rejectd run`.
 /// # Errors  Those of [`serve`].
@@ -75,6 +82,9 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             JudgeError::Profile(error) => code_of(error),
             JudgeError::Unfit { source, .. } => code_of(&**source),
         };
+    }
+    if error.is::<Usage>() {
+        return Some(USAGE);
     }
     if let Some(error) = error.downcast_ref::<ProfileError>() {
         return Some(match error {

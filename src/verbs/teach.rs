@@ -1,13 +1,14 @@
 //! `rejectd teach`: good pictures, from a folder or the camera, to a profile.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::Usage;
 use super::progress::Bars;
 use crate::cli::{DistanceArg, GranularityArg, LearnArgs, MetricArg, MetricArgs, RecipeArgs, ScalingArg, Teach};
 use crate::clock::{Clock, MonotonicClock};
@@ -15,6 +16,8 @@ use crate::config::{self, Settings, SourceSettings};
 use crate::daemon::judge::check_roi;
 use crate::daemon::lent::LentCamera;
 use crate::daemon::{serve, socket};
+use crate::evaluate::dataset::{LabelledImage, anomalous_parts};
+use crate::evaluate::known;
 use crate::frame::Frame;
 use crate::inspect::card::Model;
 use crate::inspect::recipe::{Distance, Granularity, HeadKind, Scaling, Tiling};
@@ -23,8 +26,10 @@ use crate::source::decode::read_frame;
 use crate::source::folder::list_images;
 use crate::source::{FrameSource, SourceError};
 use crate::teach::add::{Added, add};
+use crate::teach::auto::AutoOptions;
 use crate::teach::learn::LearnOptions;
-use crate::teach::{GoodParts, MetricChoice, Options, teach};
+use crate::teach::known::KnownDefects;
+use crate::teach::{GoodParts, MetricChoice, Options, Product, teach_products};
 
 /// The least overlap of two tiles that nobody chose: what the padding at a tile's border spoils is then seen by the next.
 const TILE_OVERLAP: f64 = 0.25;
@@ -36,7 +41,8 @@ const MAX_BAD_FRAMES: u32 = 10;
 /// Runs the verb.
 /// # Errors  Whatever keeps it from a profile: the pictures, the camera, the model, too few parts, a full disk.
 pub fn run(args: &Teach) -> anyhow::Result<ExitCode> {
-    generations::can_save(&args.profile)?;
+    let counts = Counts::of(args)?;
+    args.profile.iter().try_for_each(|profile| generations::can_save(profile))?;
     let model = Model::open(args.model.as_deref())?;
     let mut options = options(&args.learn, args.threads, &model)?;
     let started = Instant::now();
@@ -56,17 +62,52 @@ pub fn run(args: &Teach) -> anyhow::Result<ExitCode> {
         // Learning takes a while, and the daemon may want the camera.
         drop(source);
         let names = (1..=frames.len()).map(|number| format!("picture {number}")).collect();
-        learn(args, &model, &options, old, GoodParts::read(names, |part| Ok(frames[part].clone()))?)?;
+        let parts = GoodParts::read(names, |part| Ok(frames[part].clone()))?;
+        learn(args, &model, &options, old, vec![parts], counts)?;
     } else {
         let old = earlier(args, &options)?;
-        let lists = args.from.iter().map(|from| list_images(from)).collect::<Result<Vec<_>, _>>()?;
-        let paths = lists.concat();
-        let names = paths.iter().map(|path| path.file_name().unwrap_or_default().to_string_lossy().into()).collect();
-        let load = |part: usize| read_frame(&paths[part]).map_err(|e| e.to_string());
-        learn(args, &model, &options, old, GoodParts::read(names, load)?)?;
+        let folders = |product: usize| if counts.products == 1 { &args.from[..] } else { &args.from[product..=product] };
+        let parts = (0..counts.products).map(|product| read_parts(folders(product))).collect::<Result<_, _>>()?;
+        learn(args, &model, &options, old, parts, counts)?;
     }
-    println!("{} in {:.1} s", args.profile.display(), started.elapsed().as_secs_f32());
+    let profiles: Vec<String> = args.profile.iter().map(|profile| profile.display().to_string()).collect();
+    println!("{} in {:.1} s", profiles.join(", "), started.elapsed().as_secs_f32());
     Ok(ExitCode::SUCCESS)
+}
+
+/// How many products are taught.
+#[derive(Clone, Copy)]
+struct Counts {
+    products: usize,
+}
+
+impl Counts {
+    /// # Errors  Folders, profiles and known defects do not belong together.
+    fn of(args: &Teach) -> anyhow::Result<Counts> {
+        let (products, folders, defects) = (args.profile.len(), args.from.len(), args.defects.len());
+        if products > 1 && (folders != products || args.add) {
+            let add = if args.add { ", and --add is for one product" } else { "" };
+            bail!(Usage(format!(
+                "{products} profiles are to be taught from {folders} folders; for several products give --from and --profile \
+                 equally often, in the same order{add}"
+            )));
+        }
+        if products > 1 && defects > 0 && defects != products {
+            bail!(Usage(format!(
+                "{defects} folders of known defects are given for {products} products; give --defects once for each, in the \
+                 order of --from, or not at all"
+            )));
+        }
+        Ok(Counts { products })
+    }
+}
+
+/// The pictures in some folders, as parts of one product.
+fn read_parts(folders: &[PathBuf]) -> anyhow::Result<GoodParts<'static>> {
+    let lists = folders.iter().map(|from| list_images(from)).collect::<Result<Vec<_>, _>>()?;
+    let paths = lists.concat();
+    let names = paths.iter().map(|path| path.file_name().unwrap_or_default().to_string_lossy().into()).collect();
+    Ok(GoodParts::read(names, move |part| read_frame(&paths[part]).map_err(|e| e.to_string()))?)
 }
 
 /// The source that the settings name; where a daemon runs by them, the camera that it holds.
@@ -83,12 +124,18 @@ fn open_camera(settings: &Settings, config: &Path, clock: Arc<dyn Clock>) -> any
 /// The options that the command line gives.
 /// # Errors  As [`with_metric`].
 pub fn options(args: &LearnArgs, threads: Option<u16>, model: &Model) -> anyhow::Result<Options> {
-    let options = with_metric(with_recipe(Options::for_model(model), &args.recipe), &args.metric, &args.recipe)?;
+    let mut options = with_metric(with_recipe(Options::for_model(model), &args.recipe), &args.metric, &args.recipe)?;
+    if let Some(rows) = args.bank_rows {
+        options.bank_rows = rows as usize;
+        if let MetricChoice::Auto(auto) = &mut options.metric {
+            auto.largest_bank = auto.largest_bank.min(options.bank_rows);
+        }
+    }
     Ok(Options {
-        bank_rows: args.bank_rows as usize,
         bank_bytes: (args.bank_mib as usize) << 20,
         candidate_bytes: (args.candidates_mib as usize) << 20,
         max_false_rejects: args.max_false_rejects,
+        augment: args.augment,
         threads: threads.map_or(options.threads, usize::from),
         seed: args.seed,
         ..options
@@ -136,16 +183,27 @@ pub fn with_recipe(mut options: Options, given: &RecipeArgs) -> Options {
 /// # Errors  The options of a learned metric cannot be read.
 pub fn with_metric(mut options: Options, given: &MetricArgs, recipe: &RecipeArgs) -> anyhow::Result<Options> {
     options.metric = match &given.metric {
-        Some(MetricArg::Auto) => MetricChoice::Auto,
-        None if !recipe.decides() => MetricChoice::Auto,
+        Some(MetricArg::Auto) => automatic(given)?,
+        None if !recipe.decides() => automatic(given)?,
+        Some(MetricArg::None) | None if given.metric_options.is_some() => bail!(Usage(
+            "--metric-options say how a metric is chosen or learned, but this recipe is taken as it is; leave them out, or \
+             give --metric auto or the name of a loss"
+                .to_owned()
+        )),
         Some(MetricArg::None) | None => MetricChoice::Given,
         Some(MetricArg::Learned(loss)) => {
             let mut how = LearnOptions::for_loss(loss.clone());
-            how.set(given.metric_options.as_deref().unwrap_or_default()).map_err(anyhow::Error::msg)?;
+            how.set(given.metric_options.as_deref().unwrap_or_default()).map_err(Usage)?;
             MetricChoice::Learned(how)
         }
     };
     Ok(options)
+}
+
+fn automatic(given: &MetricArgs) -> anyhow::Result<MetricChoice> {
+    let mut auto = AutoOptions::default();
+    auto.set(given.metric_options.as_deref().unwrap_or_default()).map_err(Usage)?;
+    Ok(MetricChoice::Auto(auto))
 }
 
 /// The profile to add to, before any picture is taken for it.
@@ -153,30 +211,59 @@ fn earlier(args: &Teach, options: &Options) -> anyhow::Result<Option<Profile>> {
     if !args.add {
         return Ok(None);
     }
-    let old = generations::load(&args.profile)?;
-    check_roi(options.recipe.roi_px, &old, &args.profile)?;
+    let profile = &args.profile[0];
+    let old = generations::load(profile)?;
+    check_roi(options.recipe.roi_px, &old, profile)?;
     Ok(Some(old))
 }
 
-fn learn(args: &Teach, model: &Model, options: &Options, old: Option<Profile>, parts: GoodParts) -> anyhow::Result<()> {
+fn learn(
+    args: &Teach,
+    model: &Model,
+    options: &Options,
+    old: Option<Profile>,
+    mut parts: Vec<GoodParts>,
+    counts: Counts,
+) -> anyhow::Result<()> {
     let bars = Bars::default();
     let progress = |stage, done, total| bars.step(stage, done, total);
-    let mut profile = if let Some(old) = old {
-        let parts = parts.without(&old.about.taught);
+    let mut profiles = if let Some(old) = old {
+        let parts = parts.remove(0).without(&old.about.taught);
         announce(&parts, options);
         let added = add(model, &old, options, &parts, &progress)?;
         bars.finish();
         report_added(&added, &old);
-        added.profile
+        vec![added.profile]
     } else {
-        announce(&parts, options);
-        let profile = teach(model, options, &parts, &progress)?;
+        parts.iter().for_each(|parts| announce(parts, options));
+        let images = known_images(&args.defects, counts)?;
+        let known = images.iter().zip(&parts).map(|(images, good)| known::read(images, good));
+        let known: Vec<KnownDefects> = known.collect::<Result<_, _>>()?;
+        known.iter().filter(|known| !known.is_empty()).for_each(|known| println!("{} known defects", known.len()));
+        let products: Vec<Product> =
+            parts.iter().zip(&known).map(|(good, known)| Product { good, known }).collect();
+        let profiles = teach_products(model, options, &products, &progress)?;
         bars.finish();
-        profile
+        profiles
     };
-    generations::save(&args.profile, &mut profile)?;
-    println!("{}", expectation(&profile));
+    for (file, profile) in args.profile.iter().zip(&mut profiles) {
+        generations::save(file, profile)?;
+        if counts.products > 1 {
+            println!("{}:", file.display());
+        }
+        println!("{}", expectation(profile));
+    }
     Ok(())
+}
+
+/// The known defects of each product.
+fn known_images(folders: &[PathBuf], counts: Counts) -> anyhow::Result<Vec<Vec<LabelledImage>>> {
+    let mut images = folders.iter().map(|folder| anomalous_parts(folder)).collect::<Result<Vec<_>, _>>()?;
+    if counts.products == 1 {
+        images = vec![images.concat()];
+    }
+    images.resize(counts.products, Vec::new());
+    Ok(images)
 }
 
 fn announce(parts: &GoodParts, options: &Options) {

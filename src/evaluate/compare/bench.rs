@@ -7,23 +7,22 @@ use crate::evaluate::dataset::Dataset;
 use crate::evaluate::metrics::auroc;
 use crate::inspect::card::Model;
 use crate::inspect::compare::Comparison;
-use crate::inspect::metric::Metric;
 use crate::inspect::recipe::Recipe;
 use crate::inspect::{Extractor, InspectError};
 use crate::source::decode::read_frame;
-use crate::teach::choose::MOST_PARTS;
 use crate::teach::defects::Preset;
-use crate::teach::evidence::{Evidence, Gathering};
+use crate::teach::evidence::{Evidence, Gathering, Material};
+use crate::teach::known::KnownDefects;
 use crate::teach::learn::LESSONS;
-use crate::teach::study::{Scoring, Study};
+use crate::teach::study::{Candidate, Scoring, Study};
 use crate::teach::{GoodParts, MIN_PARTS, Options, Progress, Stage, TeachError, lesson};
 
 /// At most so many pictures of `train/good` are used, evenly spread over them.
 pub const MOST_TRAIN: usize = 300;
 /// The rows of a bank of patches.
-pub const BANK_ROWS: usize = 1000;
+pub const BANK_ROWS: usize = 2000;
 /// The patches that it is chosen from.
-const CANDIDATES: usize = 20_000;
+const CANDIDATES: usize = 120_000;
 
 /// A set, its pictures seen by the backbone.
 pub struct Bench<'a> {
@@ -89,10 +88,11 @@ impl<'a> Bench<'a> {
 
     /// Good parts and synthetic defects on them, of the parts that a teaching by that seed would put into its bank.
     pub fn evidence(&self, preset: Preset, seed: u64) -> Result<Evidence, TeachError> {
-        let how = Gathering { most_parts: MOST_PARTS, lessons: LESSONS, preset };
+        let how = Gathering::within_memory(&self.model.card, self.extractor.recipe(), 1, LESSONS, preset);
         let (_, parts) = lesson::split(self.parts.len(), seed);
         let step = |done, total| (self.progress)(Stage::Evidence, done, total);
-        Evidence::gather(&self.extractor, &self.parts, &parts, how, &self.seeded(seed), step)
+        let material = Material { good_parts: &self.parts, parts: &parts, known: &KnownDefects::none() };
+        Evidence::gather(&self.extractor, &material, how, &self.seeded(seed), step)
     }
 
     /// The AUROC of the scores of the test pictures.
@@ -104,11 +104,10 @@ impl<'a> Bench<'a> {
         auroc(&of(false), &of(true))
     }
 
-    /// Banks of patches of the good parts, for recipes that share taps and pooling.
-    /// * `metrics` — of each recipe the learned steps that are there already, or none to take them from the parts
-    pub fn banks(&self, recipes: &[(Recipe, Option<&Metric>)], seed: u64) -> Result<Vec<Comparison>, InspectError> {
+    /// Banks of patches of the good parts, for candidates that share taps and pooling.
+    pub fn banks(&self, candidates: &[Candidate], seed: u64) -> Result<Vec<Comparison>, InspectError> {
         let (parts, options) = (self.good_parts(), Options { bank_rows: BANK_ROWS, ..self.seeded(seed) });
-        self.study.comparisons(&parts, CANDIDATES / parts.len(), recipes, &options)
+        self.study.comparisons(&parts, CANDIDATES / parts.len(), candidates, &options)
     }
 
     /// The AUROC of each comparison by each scoring, a list for each comparison.

@@ -7,7 +7,7 @@ use super::{Figure, Place, What};
 use crate::evaluate::metrics::spearman;
 use crate::inspect::recipe::{Distance, HeadKind, Recipe, Scaling, ScoreRule};
 use crate::teach::evidence::Evidence;
-use crate::teach::study::Scoring;
+use crate::teach::study::{Candidate, Scoring};
 use crate::teach::{Stage, TeachError, choose};
 
 /// What the automatic choice sees of the recipes beside what they are worth, by one seed.
@@ -44,8 +44,8 @@ pub fn run(bench: &Bench, evidence: &Evidence, seed: u64) -> Result<(Vec<Figure>
     let (mut tried, mut aurocs) = (Vec::new(), Vec::new());
     for (done, base) in bases.iter().enumerate() {
         let recipes: Vec<Recipe> = choose::metrics(base).into_iter().chain([mahalanobis(base)]).collect();
-        tried.extend(choose::try_all(evidence, &recipes, &scorings, &options)?);
-        let untrained: Vec<_> = recipes.into_iter().map(|recipe| (recipe, None)).collect();
+        tried.extend(choose::try_all(std::slice::from_ref(evidence), &recipes, &scorings, &options)?);
+        let untrained: Vec<_> = recipes.into_iter().map(Candidate::untrained).collect();
         aurocs.extend(bench.aurocs(&bench.banks(&untrained, seed)?, &scorings).into_iter().flatten());
         (bench.progress)(Stage::Choose, done + 1, bases.len());
     }
@@ -53,8 +53,8 @@ pub fn run(bench: &Bench, evidence: &Evidence, seed: u64) -> Result<(Vec<Figure>
         let in_its_grid = |recipe: &Recipe| !recipe.distance.is_gaussian() && !recipe.relative;
         tried.iter().filter(|tried| in_its_grid(&tried.recipe)).cloned().collect()
     };
-    let weights = choose::weights(&known);
-    let qualities: Vec<f64> = tried.iter().map(|tried| choose::weighted(&tried.auroc, &weights)).collect();
+    let weights = choose::Weights::of(&known);
+    let qualities: Vec<f64> = tried.iter().map(|tried| weights.quality(tried)).collect();
     let choice = choose::decide(known, plain, seed);
     let recipes: Vec<Recipe> = tried.into_iter().map(|tried| tried.recipe).collect();
     let named = |at: usize| Tried { recipe: name(&recipes[at]), quality: qualities[at], auroc: aurocs[at] };

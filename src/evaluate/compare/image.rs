@@ -95,7 +95,7 @@ impl<'a> Pictures<'a> {
 
     fn of_loss(&self, evidence: &Evidence, name: &str, how: LearnOptions) -> Result<Vec<Figure>, TeachError> {
         let place = self.place(name, Some(how.preset), Some(how.train.shape));
-        match heads::train(evidence, &self.recipe, how.clone())? {
+        match heads::train(evidence, &self.recipe, how.clone(), &self.bench.options)? {
             Err(reason) => Ok(self.missing(&place, &how, &reason)),
             Ok(trained) => {
                 let own = trained.distance();

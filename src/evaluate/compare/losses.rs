@@ -10,6 +10,7 @@ use crate::inspect::recipe::Distance;
 use crate::teach::choose::scorings;
 use crate::teach::evidence::Evidence;
 use crate::teach::learn::LearnOptions;
+use crate::teach::study::Candidate;
 use crate::teach::train::{HeadShape, Trained};
 use crate::teach::{Stage, TeachError};
 
@@ -24,7 +25,7 @@ pub fn run(bench: &Bench, evidence: &Evidence, seed: u64) -> Result<Vec<Figure>,
     let mut figures = raw(bench, seed)?;
     for (done, (name, how)) in all.iter().enumerate() {
         let place = place(bench, name, &shape_name(how.train.shape));
-        figures.extend(match heads::train(evidence, &bench.options.recipe, how.clone())? {
+        figures.extend(match heads::train(evidence, &bench.options.recipe, how.clone(), &bench.options)? {
             Ok(trained) => trained_figures(bench, &place, how, &trained, seed)?,
             Err(reason) => missing(&place, how, &reason),
         });
@@ -34,7 +35,8 @@ pub fn run(bench: &Bench, evidence: &Evidence, seed: u64) -> Result<Vec<Figure>,
 }
 
 fn raw(bench: &Bench, seed: u64) -> Result<Vec<Figure>, TeachError> {
-    let recipes = NEAREST.map(|(_, distance)| (heads::with_head(&bench.options.recipe, None, distance), None));
+    let plain = |(_, distance)| Candidate::untrained(heads::with_head(&bench.options.recipe, None, distance));
+    let recipes = NEAREST.map(plain);
     let place = Place { preset: None, ..place(bench, "raw", "none") };
     Ok(measured(bench, &place, &bench.banks(&recipes, seed)?, None))
 }
@@ -48,7 +50,9 @@ fn trained_figures(
 ) -> Result<Vec<Figure>, InspectError> {
     let plain = &bench.options.recipe;
     let (head, metric) = (Some(&trained.head), heads::metric(Some(&trained.head)));
-    let recipes = NEAREST.map(|(_, distance)| (heads::with_head(plain, head, distance), Some(&metric)));
+    let with_head =
+        |(_, distance)| Candidate { recipe: heads::with_head(plain, head, distance), metric: Some(&metric), bank: None };
+    let recipes = NEAREST.map(with_head);
     let mut comparisons = bench.banks(&recipes, seed)?;
     if let Some((good, distance)) = heads::prototype(&how.train.loss, trained) {
         let recipe = heads::with_head(plain, head, distance);

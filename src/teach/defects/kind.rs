@@ -185,7 +185,7 @@ pub struct UnknownName {
 }
 
 /// The one of `all` that is called `found`.
-pub(super) fn by_name<T: Copy>(
+pub(in crate::teach) fn by_name<T: Copy>(
     what: &'static str,
     all: &[T],
     name: impl Fn(T) -> &'static str,

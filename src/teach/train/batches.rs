@@ -27,11 +27,11 @@ struct Deck {
 
 impl Batches {
     /// * `labels` — (N,), below `classes`
-    /// * `kinds` — (N,); class 0 is one kind, whatever stands there
+    /// * `kinds` — (N,); rows of a class that all have the same are dealt alike
     pub fn new(labels: &[u32], kinds: &[u16], classes: usize, mut rng: ChaCha8Rng) -> Batches {
         let mut decks: Vec<BTreeMap<u16, Vec<usize>>> = vec![BTreeMap::new(); classes];
         for (row, (label, kind)) in labels.iter().zip(kinds).enumerate() {
-            decks[*label as usize].entry(if *label == 0 { 0 } else { *kind }).or_default().push(row);
+            decks[*label as usize].entry(*kind).or_default().push(row);
         }
         let mut deck = |mut rows: Vec<usize>| {
             rows.shuffle(&mut rng);
@@ -78,7 +78,7 @@ mod tests {
     fn batches() -> Batches {
         // Six good rows; class 1 has five of kind 3 and one of kind 4.
         let labels = [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1];
-        let kinds = [9, 8, 7, 6, 5, 4, 3, 3, 3, 3, 3, 4];
+        let kinds = [0, 0, 0, 0, 0, 0, 3, 3, 3, 3, 3, 4];
         Batches::new(&labels, &kinds, 2, ChaCha8Rng::seed_from_u64(1))
     }
 

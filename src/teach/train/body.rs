@@ -183,7 +183,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         let values: Vec<f32> = (0..40 * 6).map(|i| 3.0 + (1 + i % 6) as f32 * rng.random_range(-1.0..1.0)).collect();
         let embeddings = Embeddings::new(6, values, false);
-        let learn = Samples { embeddings: &embeddings, labels: &[0; 40], kinds: &[0; 40] };
+        let learn = Samples { embeddings: &embeddings, labels: &[0; 40], kinds: &[0; 40], products: &[0; 40] };
         let standard = Standard::of_good(&learn, true);
         for shape in [HeadShape::Residual, HeadShape::Linear { width: 3 }, HeadShape::Mlp { hidden: 9, width: 4 }] {
             let body = Body::new(shape, &learn, &standard, &mut rng).unwrap();

@@ -1,5 +1,3 @@
-use std::collections::BTreeSet;
-
 use super::mixup::Mixup;
 use super::{HeadShape, Samples, TrainOptions};
 use crate::teach::losses::LossError;
@@ -9,15 +7,16 @@ use crate::teach::losses::LossError;
 pub enum TrainError {
     #[error(transparent)]
     Loss(#[from] LossError),
-    #[error("{what} samples have {rows} embeddings, {labels} labels and {kinds} kinds; give one of each for every row")]
-    Rows { what: &'static str, rows: usize, labels: usize, kinds: usize },
+    #[error(
+        "{what} samples have {rows} embeddings, {labels} labels, {kinds} kinds and {products} products; give one of each \
+         for every row"
+    )]
+    Rows { what: &'static str, rows: usize, labels: usize, kinds: usize, products: usize },
     #[error("learning samples have {learn} channels, held-out samples {held_out}; take both from the same taps")]
     Channels { learn: usize, held_out: usize },
-    #[error("a label is {found}, expected below {classes}, the number of classes")]
-    Label { found: u32, classes: usize },
     #[error(
-        "the learning samples are all of class {class}, expected good ones and at least one class of anomalous ones; \
-         add the other, for example by synthetic defects"
+        "the learning samples are all of class {class}, expected good ones and a second class; add anomalous ones, for \
+         example by synthetic defects, or another product"
     )]
     OneClass { class: u32 },
     #[error("a batch of {batch} gives less than two rows to each of {classes} classes; make it at least {}", 2 * classes)]
@@ -55,8 +54,9 @@ fn class_name(class: u32) -> String {
 pub fn check_samples(learn: &Samples, held_out: &Samples) -> Result<(), TrainError> {
     for (what, samples) in [("learning", learn), ("held-out", held_out)] {
         let [rows, labels, kinds] = [samples.embeddings.len(), samples.labels.len(), samples.kinds.len()];
-        if labels != rows || kinds != rows {
-            return Err(TrainError::Rows { what, rows, labels, kinds });
+        let products = samples.products.len();
+        if [labels, kinds, products] != [rows; 3] {
+            return Err(TrainError::Rows { what, rows, labels, kinds, products });
         }
         if samples.embeddings.data().iter().any(|value| !value.is_finite()) {
             return Err(TrainError::NotFinite);
@@ -66,15 +66,14 @@ pub fn check_samples(learn: &Samples, held_out: &Samples) -> Result<(), TrainErr
     if learn == held_out { Ok(()) } else { Err(TrainError::Channels { learn, held_out }) }
 }
 
-pub fn check_options(options: &TrainOptions, learn: &Samples, classes: usize) -> Result<(), TrainError> {
+pub fn check_options(options: &TrainOptions, learn: &Samples) -> Result<(), TrainError> {
     check_optimiser(options.learning_rate, options.weight_decay)?;
     check_number("nearness", options.nearness.into(), options.nearness >= 0.0, "0 or more")?;
     check_shape(options.shape, learn.embeddings.width())?;
     if options.mixup.is_some() && !Mixup::suits(&options.loss) {
         return Err(TrainError::Mixup { loss: options.loss.name() });
     }
-    check_classes(learn.labels, classes)?;
-    check_batch(learn.labels, classes, options.batch)
+    check_batch(learn, options.batch)
 }
 
 pub fn check_optimiser(learning_rate: f64, weight_decay: f64) -> Result<(), TrainError> {
@@ -105,21 +104,21 @@ fn check_shape(shape: HeadShape, channels: usize) -> Result<(), TrainError> {
     }
 }
 
-fn check_classes(labels: &[u32], classes: usize) -> Result<(), TrainError> {
-    if let Some(found) = labels.iter().find(|label| **label as usize >= classes) {
-        return Err(TrainError::Label { found: *found, classes });
+/// Every class gets its rows of a batch: of good parts all that it takes, of others two or more.
+fn check_batch(learn: &Samples, batch: usize) -> Result<(), TrainError> {
+    let (labels, classes) = learn.classes();
+    if classes < 2 {
+        return Err(TrainError::OneClass { class: learn.labels.first().copied().unwrap_or(0) });
     }
-    match labels.iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()[..] {
-        [class] => Err(TrainError::OneClass { class: *class }),
-        _ => Ok(()),
-    }
-}
-
-fn check_batch(labels: &[u32], classes: usize, batch: usize) -> Result<(), TrainError> {
     let needed = batch / classes;
     if needed < 2 {
         return Err(TrainError::Batch { batch, classes });
     }
-    check_count(labels, 0, needed, batch)?;
-    (1..classes as u32).try_for_each(|class| check_count(labels, class, 2, batch))
+    for product in learn.product_numbers() {
+        let found = learn.good(product).count();
+        if found < needed {
+            return Err(TrainError::TooFew { class: 0, found, needed, batch });
+        }
+    }
+    (0..classes as u32).try_for_each(|class| check_count(&labels, class, 2, batch))
 }

@@ -73,7 +73,7 @@ pub fn train_normality(learn: &Samples, held_out: &Samples, options: &NormalityO
     let judge = Judge::new(held_out, &mut stream(options.seed, Stream::Judge))?;
     let state = |body: &Body| -> TensorResult<_> {
         let head = body.export(&standard)?;
-        Ok((judge.auroc(|rows| head.apply(rows).data().to_vec()), head))
+        Ok((judge.auroc(|_, rows| head.apply(rows).data().to_vec()), head))
     };
 
     let NormalityOptions { learning_rate: lr, weight_decay, .. } = *options;

@@ -63,7 +63,7 @@ mod tests {
     fn channels_are_standardised_by_the_good_rows_alone() {
         // Good: 1 and 5 with mean 3 and deviation 2, and a channel that never varies.
         let embeddings = Embeddings::new(2, vec![1.0, 7.0, 5.0, 7.0, 9.0, 8.0], false);
-        let samples = Samples { embeddings: &embeddings, labels: &[0, 0, 1], kinds: &[0, 0, 1] };
+        let samples = Samples { embeddings: &embeddings, labels: &[0, 0, 1], kinds: &[0, 0, 1], products: &[0; 3] };
         let standard = Standard::of_good(&samples, true);
         assert_eq!(standard.mean, [3.0, 7.0]);
         // The mean deviation is 1, so the constant channel counts with 0.01.
@@ -75,7 +75,8 @@ mod tests {
     #[test]
     fn samples_that_do_not_vary_at_all_are_only_centred() {
         let embeddings = Embeddings::new(1, vec![2.0, 2.0], false);
-        let standard = Standard::of_good(&Samples { embeddings: &embeddings, labels: &[0, 0], kinds: &[0, 0] }, true);
+        let samples = Samples { embeddings: &embeddings, labels: &[0, 0], kinds: &[0, 0], products: &[0, 0] };
+        let standard = Standard::of_good(&samples, true);
         assert_eq!(standard.values(&embeddings, &[0]), [0.0]);
     }
 }

@@ -14,6 +14,7 @@ struct Set {
     embeddings: Embeddings,
     labels: Vec<u32>,
     kinds: Vec<u16>,
+    products: Vec<u16>,
 }
 
 impl Set {
@@ -21,7 +22,7 @@ impl Set {
     /// * `defects` — class, kind and the two channels
     fn new(rows: usize, defects: &[(u32, u16, [usize; 2])], seed: u64) -> Set {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut set = Set { embeddings: Embeddings::new(CHANNELS, vec![], false), labels: vec![], kinds: vec![] };
+        let mut set = Set { embeddings: Embeddings::new(CHANNELS, vec![], false), labels: vec![], kinds: vec![], products: vec![] };
         for &(class, kind, channels) in [(0, 0, [0, 0])].iter().chain(defects) {
             for _ in 0..rows {
                 let mut row: Vec<f32> = (0..CHANNELS).map(|_| 5.0 + rng.sample::<f32, _>(StandardNormal)).collect();
@@ -29,6 +30,7 @@ impl Set {
                 set.embeddings.extend(&Embeddings::new(CHANNELS, row, false));
                 set.labels.push(class);
                 set.kinds.push(kind);
+                set.products.push(0);
             }
         }
         set
@@ -45,7 +47,7 @@ impl Set {
     }
 
     fn samples(&self) -> Samples<'_> {
-        Samples { embeddings: &self.embeddings, labels: &self.labels, kinds: &self.kinds }
+        Samples { embeddings: &self.embeddings, labels: &self.labels, kinds: &self.kinds, products: &self.products }
     }
 }
 
@@ -55,7 +57,7 @@ fn quick(name: &str) -> TrainOptions {
 }
 
 fn train(options: &TrainOptions) -> Result<Trained, TrainError> {
-    train_head(&Set::learn().samples(), &Set::held_out().samples(), CLASSES, options, &|_, _| ())
+    train_head(&Set::learn().samples(), &Set::held_out().samples(), options, &|_, _| ())
 }
 
 fn best_auroc(trained: &Trained) -> f64 {
@@ -100,7 +102,7 @@ fn a_head_that_only_gets_worse_comes_back_as_it_started() {
     let held_out = Set::new(150, &[(1, 3, [0, 1])], 2);
     let train = |steps| {
         let options = TrainOptions { steps, ..quick("softmax") };
-        train_head(&Set::learn().samples(), &held_out.samples(), CLASSES, &options, &|_, _| ()).unwrap()
+        train_head(&Set::learn().samples(), &held_out.samples(), &options, &|_, _| ()).unwrap()
     };
     let trained = train(100);
     assert_eq!((trained.best_step, trained.history.len()), (0, 5));
@@ -128,7 +130,7 @@ fn trap_class_weights_and_centres_are_trained() {
         let train = |steps| {
             let held_out = Set::new(150, &[(1, 1, [8, 9])], 2);
             let options = TrainOptions { steps, nearness: 0.0, ..quick(name) };
-            train_head(&Set::learn().samples(), &held_out.samples(), CLASSES, &options, &|_, _| ()).unwrap()
+            train_head(&Set::learn().samples(), &held_out.samples(), &options, &|_, _| ()).unwrap()
         };
         let (start, trained) = (train(0), train(200));
         assert_eq!(trained.prototypes.is_some(), quick(name).loss.is_classification(), "{name}");
@@ -165,14 +167,14 @@ fn training_ends_when_patience_does() {
     let options = TrainOptions { patience: 1, nearness: 1e6, learning_rate: 1e-9, ..quick("softmax") };
     let (learn, held_out) = (Set::learn(), Set::held_out());
     let progress = |step, of| done.set((step, of));
-    let trained = train_head(&learn.samples(), &held_out.samples(), CLASSES, &options, &progress).unwrap();
+    let trained = train_head(&learn.samples(), &held_out.samples(), &options, &progress).unwrap();
     assert_eq!((trained.steps, done.get()), (CHECK_EVERY, (CHECK_EVERY, 200)));
 }
 
 #[test]
 fn fewer_good_parts_than_a_batch_takes() {
     let learn = Set::new(15, &[(1, 1, [8, 9]), (2, 2, [10, 11])], 1);
-    let error = train_head(&learn.samples(), &Set::held_out().samples(), CLASSES, &quick("triplet"), &|_, _| ());
+    let error = train_head(&learn.samples(), &Set::held_out().samples(), &quick("triplet"), &|_, _| ());
     let expected = "good samples are 15 rows to learn from, but a batch of 48 takes at least 16; give more of them or \
                     make the batch smaller";
     assert_eq!(error.unwrap_err().to_string(), expected);
@@ -185,23 +187,25 @@ fn a_class_of_two_defects_is_enough() {
     learn.embeddings = learn.embeddings.select(&(0..keep).collect::<Vec<_>>());
     learn.labels.truncate(keep);
     learn.kinds.truncate(keep);
+    learn.products.truncate(keep);
     let options = TrainOptions { steps: 10, ..quick("n-pair") };
-    assert!(train_head(&learn.samples(), &Set::held_out().samples(), CLASSES, &options, &|_, _| ()).is_ok());
+    assert!(train_head(&learn.samples(), &Set::held_out().samples(), &options, &|_, _| ()).is_ok());
     learn.embeddings = learn.embeddings.select(&(0..keep - 1).collect::<Vec<_>>());
     learn.labels.pop();
     learn.kinds.pop();
-    let error = train_head(&learn.samples(), &Set::held_out().samples(), CLASSES, &options, &|_, _| ()).unwrap_err();
+    learn.products.pop();
+    let error = train_head(&learn.samples(), &Set::held_out().samples(), &options, &|_, _| ()).unwrap_err();
     assert!(matches!(error, TrainError::TooFew { class: 2, found: 1, needed: 2, batch: 48 }), "{error}");
 }
 
 #[test]
 fn one_class_only_is_refused() {
     let good = Set::new(150, &[], 1);
-    let error = train_head(&good.samples(), &Set::held_out().samples(), 2, &quick("softmax"), &|_, _| ()).unwrap_err();
-    let expected = "the learning samples are all of class 0, expected good ones and at least one class of anomalous \
-                    ones; add the other, for example by synthetic defects";
+    let error = train_head(&good.samples(), &Set::held_out().samples(), &quick("softmax"), &|_, _| ()).unwrap_err();
+    let expected = "the learning samples are all of class 0, expected good ones and a second class; add anomalous \
+                    ones, for example by synthetic defects, or another product";
     assert_eq!(error.to_string(), expected);
-    let error = train_head(&Set::learn().samples(), &good.samples(), 3, &quick("softmax"), &|_, _| ()).unwrap_err();
+    let error = train_head(&Set::learn().samples(), &good.samples(), &quick("softmax"), &|_, _| ()).unwrap_err();
     assert!(matches!(error, TrainError::HeldOut { good: 150, anomalous: 0 }), "{error}");
 }
 
@@ -223,11 +227,9 @@ fn options_and_samples_that_do_not_fit_are_refused() {
     let error = train(&TrainOptions { miner: Miner::Hard, ..quick("softmax") }).unwrap_err();
     assert!(matches!(error, TrainError::Loss(LossError::Miner { .. })), "{error}");
     let (learn, held_out) = (Set::learn(), Set::held_out());
-    let error = train_head(&learn.samples(), &held_out.samples(), 2, &quick("softmax"), &|_, _| ()).unwrap_err();
-    assert_eq!(error.to_string(), "a label is 2, expected below 2, the number of classes");
     let short = Samples { kinds: &learn.kinds[1..], ..learn.samples() };
-    let error = train_head(&short, &held_out.samples(), 3, &quick("softmax"), &|_, _| ()).unwrap_err();
-    assert!(matches!(error, TrainError::Rows { what: "learning", rows: 450, labels: 450, kinds: 449 }), "{error}");
+    let error = train_head(&short, &held_out.samples(), &quick("softmax"), &|_, _| ()).unwrap_err();
+    assert!(matches!(error, TrainError::Rows { what: "learning", rows: 450, labels: 450, kinds: 449, products: 450 }), "{error}");
 }
 
 fn normality_options() -> NormalityOptions {
@@ -269,4 +271,42 @@ fn a_learned_score_that_is_no_better_than_chance_adds_nothing() {
     held_out.embeddings = held_out.embeddings.select(&(0..150).chain(0..150).collect::<Vec<_>>());
     let head = train_normality(&Set::learn().samples(), &held_out.samples(), &normality_options()).unwrap();
     assert!(head.apply(&held_out.embeddings).data().iter().all(|logit| *logit == 0.0));
+}
+
+/// Two products of other brightness: what is a defect of the first is how the second looks.
+fn two_products(seed: u64, defects: &[(u32, u16, [usize; 2])]) -> Set {
+    let mut set = Set::new(150, defects, seed);
+    let other = Set::new(150, defects, seed + 100);
+    let mut brighter = other.embeddings.data().to_vec();
+    brighter.chunks_exact_mut(CHANNELS).for_each(|row| row[..8].iter_mut().for_each(|value| *value += 3.0));
+    set.embeddings.extend(&Embeddings::new(CHANNELS, brighter, false));
+    set.labels.extend(other.labels);
+    set.kinds.extend(other.kinds);
+    set.products.extend(vec![3; other.products.len()]);
+    set
+}
+
+#[test]
+fn several_products_have_classes_of_their_own_and_share_the_head() {
+    let learn = two_products(1, &[(1, 1, [8, 9]), (2, 2, [10, 11])]);
+    let (classes, count) = learn.samples().classes();
+    assert_eq!(count, 6);
+    // The good ones of both come first, then the defects of each.
+    let first_of = |row: usize| classes[150 * row];
+    assert_eq!([0, 1, 2, 3, 4, 5].map(first_of), [0, 2, 3, 1, 4, 5]);
+    let held_out = two_products(2, &[(1, 3, [9, 10])]);
+    for name in ["softmax", "n-pair"] {
+        let options = TrainOptions { shape: HeadShape::Linear { width: 8 }, ..quick(name) };
+        let trained = train_head(&learn.samples(), &held_out.samples(), &options, &|_, _| ()).unwrap();
+        let (start, best) = (trained.history[0].auroc, best_auroc(&trained));
+        assert!(best > start, "{name}: {start} at the start, then {best}");
+        assert_eq!(trained.prototypes.map(|rows| rows.len()), (name == "softmax").then_some(6), "{name}");
+    }
+}
+
+#[test]
+fn the_good_parts_of_several_products_are_classes_enough() {
+    let learn = two_products(1, &[]);
+    let held_out = two_products(2, &[(1, 3, [9, 10])]);
+    assert!(train_head(&learn.samples(), &held_out.samples(), &quick("arc-face"), &|_, _| ()).is_ok());
 }

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use candle_core::{Result, Tensor};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 
@@ -22,6 +24,8 @@ const REFRESH_ROWS: usize = 1000;
 /// All that changes from step to step, and what the steps learn from.
 pub struct Training<'a> {
     learn: Samples<'a>,
+    /// What each row is to be told as.
+    classes: Vec<u32>,
     options: &'a TrainOptions,
     standard: Standard,
     body: Body,
@@ -29,7 +33,8 @@ pub struct Training<'a> {
     optimiser: AdamW,
     batches: Batches,
     mixup: Option<Mixup>,
-    bank: Embeddings,
+    /// Good rows of each product.
+    banks: BTreeMap<u16, Embeddings>,
     /// Rows of all classes, for the clusters.
     some_rows: Vec<usize>,
 }
@@ -43,8 +48,9 @@ pub struct Kept {
 
 impl<'a> Training<'a> {
     /// * arguments as for [`train_head`](super::train_head), checked
-    pub fn new(learn: Samples<'a>, classes: usize, options: &'a TrainOptions) -> std::result::Result<Self, TrainError> {
+    pub fn new(learn: Samples<'a>, options: &'a TrainOptions) -> std::result::Result<Self, TrainError> {
         let TrainOptions { learning_rate: lr, weight_decay, seed, .. } = *options;
+        let (labels, classes) = learn.classes();
         let standard = Standard::of_good(&learn, !options.loss.compares_directions());
         let body = Body::new(options.shape, &learn, &standard, &mut stream(seed, Stream::Head))?;
         let TrainOptions { loss, miner, reduction, .. } = options;
@@ -54,12 +60,25 @@ impl<'a> Training<'a> {
         let optimiser = AdamW::new(vars, ParamsAdamW { lr, weight_decay, ..ParamsAdamW::default() })?;
         let mixup = options.mixup.map(|alpha| Mixup::new(alpha, classes, stream(seed, Stream::Mixup))).transpose()?;
         let rng = &mut stream(seed, Stream::Clusters);
-        let of_class = |class| judge::sample(learn.labels, class, REFRESH_ROWS, rng);
+        let of_class = |class| judge::sample(&labels, class, REFRESH_ROWS, rng);
         let some_rows = (0..classes as u32).flat_map(of_class).collect();
-        let bank = judge::sample(learn.labels, 0, BANK_ROWS, &mut stream(seed, Stream::Bank));
-        let bank = learn.embeddings.select(&bank);
-        let batches = Batches::new(learn.labels, learn.kinds, classes, stream(seed, Stream::Batches));
-        Ok(Training { learn, options, standard, body, criterion, optimiser, batches, mixup, bank, some_rows })
+        let rng = &mut stream(seed, Stream::Bank);
+        let mut bank = |product| learn.embeddings.select(&judge::some(learn.good(product).collect(), BANK_ROWS, rng));
+        let banks = learn.product_numbers().into_iter().map(|product| (product, bank(product))).collect();
+        let batches = Batches::new(&labels, learn.kinds, classes, stream(seed, Stream::Batches));
+        Ok(Training {
+            learn,
+            classes: labels,
+            options,
+            standard,
+            body,
+            criterion,
+            optimiser,
+            batches,
+            mixup,
+            banks,
+            some_rows,
+        })
     }
 
     /// Learns from one batch. Returns its loss; none if it has no tuple to learn from.
@@ -83,14 +102,18 @@ impl<'a> Training<'a> {
             Distance::Cosine => head.apply(rows).normalise(),
             _ => head.apply(rows),
         };
-        let bank = Bank::new(embed(&self.bank), distance);
-        let auroc = judge.auroc(|rows| bank.distances(&embed(rows), 1));
+        let bank = |(product, rows): (&u16, &Embeddings)| (*product, Bank::new(embed(rows), distance));
+        let banks: BTreeMap<u16, Bank> = self.banks.iter().map(bank).collect();
+        let auroc = judge.auroc(|product, rows| match banks.get(&product) {
+            Some(bank) => bank.distances(&embed(rows), 1),
+            None => vec![f32::NAN; rows.len()],
+        });
         Ok((auroc, Kept { head, prototypes }))
     }
 
     /// Standardised rows, (n, C), and their labels.
     fn rows(&self, indices: &[usize]) -> Result<(Tensor, Vec<u32>)> {
-        let labels = indices.iter().map(|row| self.learn.labels[*row]).collect();
+        let labels = indices.iter().map(|row| self.classes[*row]).collect();
         Ok((self.standard.tensor(self.learn.embeddings, indices)?, labels))
     }
 
