@@ -287,7 +287,11 @@ fn anomalous_parts_that_were_known_to_the_teaching_are_not_judged() {
     let evaluate = "evaluate --data {}/set --json {}/out.json --metric none --input-px 64 --bank-rows 200";
     let output = run(&format!("{evaluate} --known-defects 2"), folder.path());
     assert_code(&output, 0, "two known defects");
-    assert!(text(&output).contains("2 anomalous parts, drawn by seed 0, were known to the teaching"), "{}", text(&output));
+    assert!(
+        text(&output).contains("2 anomalous parts, drawn by seed 0, were known to the teaching"),
+        "{}",
+        text(&output)
+    );
     assert_eq!(rows(&folder.path().join("out.json"))[0]["test_anomalous"], anomalous - 2);
     // However many are asked for, one is left to judge.
     let output = run(&format!("{evaluate} --known-defects 100"), folder.path());

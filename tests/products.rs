@@ -52,7 +52,8 @@ fn two_products_get_one_head_and_a_bank_and_threshold_each() {
     assert!(a.about.taught.iter().all(|hash| !b.about.taught.contains(hash)));
     // Each product knows its own parts better than those of the other.
     let mean = |profile: &Profile, belt: &Belt| {
-        (1000..1006).map(|part| score(profile, &belt.good_part(part)) / profile.about.threshold.value).sum::<f32>() / 6.0
+        (1000..1006).map(|part| score(profile, &belt.good_part(part)) / profile.about.threshold.value).sum::<f32>()
+            / 6.0
     };
     assert!(mean(&a, &belts[0]) < mean(&a, &belts[1]), "{} {}", mean(&a, &belts[0]), mean(&a, &belts[1]));
     assert!(mean(&b, &belts[1]) < mean(&b, &belts[0]), "{} {}", mean(&b, &belts[1]), mean(&b, &belts[0]));
@@ -103,7 +104,8 @@ fn known_defects_teach_a_head_and_only_the_others_are_counted_as_caught() {
     let folder = tempfile::tempdir().unwrap();
     with_known(folder.path(), 24);
     let teach = "teach --from {}/good --defects {}/bad --profile {}/p --input-px 96";
-    let output = run(&format!("{teach} --metric softmax --metric-options preset=none,steps=25,batch=48"), folder.path());
+    let output =
+        run(&format!("{teach} --metric softmax --metric-options preset=none,steps=25,batch=48"), folder.path());
     assert_code(&output, 0, "learned from known defects alone");
     assert!(text(&output).contains("5 known defects"), "{}", text(&output));
     let known = |about: &rejectd::profile::About| {
@@ -157,7 +159,9 @@ fn known_defects_are_dealt_into_those_that_teach_and_those_that_judge() {
         |_| Ok(KnownDefect { frame: belt(5).part(0).0, mask: mask.clone() }),
         &good,
     );
-    assert!(matches!(small, Err(TeachError::Load(sentence)) if sentence.contains("x.png") && sentence.contains("9 × 9")));
+    assert!(
+        matches!(small, Err(TeachError::Load(sentence)) if sentence.contains("x.png") && sentence.contains("9 × 9"))
+    );
 }
 
 /// A part whose right half mirrors its left one: mirrored, it is the very same picture.
@@ -204,7 +208,8 @@ fn auto_says_whether_variants_of_few_parts_help() {
 fn a_learned_class_weight_can_stand_for_the_bank() {
     let folder = tempfile::tempdir().unwrap();
     render(&folder.path().join("good"), (0..24).map(|part| belt(5).good_part(part)));
-    let teach = "teach --from {}/good --profile {}/p --input-px 96 --metric-options steps=50,batch=48,reference=prototype";
+    let teach =
+        "teach --from {}/good --profile {}/p --input-px 96 --metric-options steps=50,batch=48,reference=prototype";
     for loss in ["cos-face", "center"] {
         let output = run(&format!("{teach} --metric {loss}"), folder.path());
         assert_code(&output, 0, loss);

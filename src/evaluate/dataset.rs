@@ -280,8 +280,7 @@ fn with_masks(pictures: Vec<PathBuf>, masks: &[PathBuf], defect_type: &str) -> V
         let named = |stem: &str| masks.iter().find(|mask| mask.file_stem().is_some_and(|found| found == stem)).cloned();
         named(&format!("{name}_mask")).or_else(|| named(&name))
     };
-    let image =
-        |path: PathBuf| LabelledImage { mask: mask_of(&path), path, defect_type: Some(defect_type.to_owned()) };
+    let image = |path: PathBuf| LabelledImage { mask: mask_of(&path), path, defect_type: Some(defect_type.to_owned()) };
     pictures.into_iter().map(image).collect()
 }
 

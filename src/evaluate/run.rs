@@ -217,7 +217,8 @@ fn left_out_note(left_out: &[String]) -> Option<String> {
 
 fn known_note(known: &[LabelledImage], seed: u64) -> Option<String> {
     let count = known.len();
-    let sentence = format!("{count} anomalous parts, drawn by seed {seed}, were known to the teaching and are not judged");
+    let sentence =
+        format!("{count} anomalous parts, drawn by seed {seed}, were known to the teaching and are not judged");
     (count > 0).then_some(sentence)
 }
 

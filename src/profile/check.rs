@@ -120,7 +120,9 @@ impl Profile {
             (false, None) => {}
         }
         if recipe.prototype && (self.bank.len() != 1 || metric.head.is_none()) {
-            return Err("measures the distance to a learned class, but does not hold one row for it and a head".to_string());
+            return Err(
+                "measures the distance to a learned class, but does not hold one row for it and a head".to_string()
+            );
         }
         match (recipe.normality, &metric.normality) {
             (true, None) => return Err("lacks the tensors normality.* that its recipe uses".to_string()),

@@ -55,7 +55,9 @@ impl AutoOptions {
                 Some(("sizes", sides)) => {
                     let side = |side: &str| {
                         let fits = side.parse().ok().filter(|side| (32..=8192).contains(side));
-                        fits.ok_or_else(|| format!("a size is '{side}', expected pixels from 32 to 8192, as sizes=256+384"))
+                        fits.ok_or_else(|| {
+                            format!("a size is '{side}', expected pixels from 32 to 8192, as sizes=256+384")
+                        })
                     };
                     self.sides_px = sides.split('+').map(side).collect::<Result<_, _>>()?;
                 }
@@ -64,7 +66,9 @@ impl AutoOptions {
         }
         self.training = training.join(",");
         let known = |error: String| error.replace("there are shape", "there are losses, normality, sizes, rows, shape");
-        LearnOptions::for_loss(Loss::default_of("softmax").expect("there is softmax")).set(&self.training).map_err(known)
+        LearnOptions::for_loss(Loss::default_of("softmax").expect("there is softmax"))
+            .set(&self.training)
+            .map_err(known)
     }
 }
 

@@ -164,7 +164,8 @@ fn with_augmentation(
     }
     let weights = weigh(&mut tried);
     let draws: Vec<Vec<f64>> = tried.iter().map(|tried| draws(&tried.scores, &weights, options.seed)).collect();
-    let gains = Augmentation::ALL.into_iter().zip(draws[1..].iter().map(|draws_of| sure_gain(draws_of, &draws[0], LEARNED)));
+    let gains =
+        Augmentation::ALL.into_iter().zip(draws[1..].iter().map(|draws_of| sure_gain(draws_of, &draws[0], LEARNED)));
     let best = gains.max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, gain)| *gain > 0.0);
     let because = match best {
         Some((augmentation, gain)) => {
@@ -182,7 +183,8 @@ fn finalists(tried: &mut [Tried], count: usize) -> Vec<Recipe> {
     tried.sort_by(|a, b| b.quality.total_cmp(&a.quality));
     let mut best: Vec<Recipe> = Vec::new();
     for Tried { recipe, .. } in tried.iter() {
-        let same = |other: &Recipe| Recipe { score: recipe.score, relative: recipe.relative, ..other.clone() } == *recipe;
+        let same =
+            |other: &Recipe| Recipe { score: recipe.score, relative: recipe.relative, ..other.clone() } == *recipe;
         if best.len() < count && !best.iter().any(same) {
             best.push(recipe.clone());
         }
@@ -261,7 +263,16 @@ pub(crate) fn decide(mut tried: Vec<Tried>, plain: &Recipe, seed: u64) -> Choice
     let gain = sure_gain(&draws(best), &draws(&plain), CHOSEN);
     let taken = if gain > 0.0 { best } else { &plain };
     let chosen = remembered(taken, &plain, gain, tried.len());
-    Choice { recipe: taken.recipe.clone(), rows: taken.rows, metric: None, prototypes: None, gain, augmentation: None, chosen, tried }
+    Choice {
+        recipe: taken.recipe.clone(),
+        rows: taken.rows,
+        metric: None,
+        prototypes: None,
+        gain,
+        augmentation: None,
+        chosen,
+        tried,
+    }
 }
 
 /// The input sizes to try, the plain recipe's first: those of `auto` at its aspect that are multiples of the card's
@@ -469,7 +480,9 @@ impl Scores {
     /// some; no number without any.
     pub fn auroc(&self) -> [f64; 5] {
         let over_folds = |anomalous: &dyn Fn(usize) -> Vec<f32>| {
-            let of_fold = |(fold, good): (usize, &Vec<f32>)| Some(anomalous(fold)).filter(|a| !a.is_empty()).map(|a| auroc(good, &a));
+            let of_fold = |(fold, good): (usize, &Vec<f32>)| {
+                Some(anomalous(fold)).filter(|a| !a.is_empty()).map(|a| auroc(good, &a))
+            };
             let folds: Vec<f64> = self.good.iter().enumerate().filter_map(of_fold).collect();
             if folds.is_empty() { f64::NAN } else { folds.iter().sum::<f64>() / folds.len() as f64 }
         };
@@ -601,5 +614,14 @@ pub fn judged(evidence: &[Evidence], options: &Options, learned: Learned) -> Res
     let gain = sure_gain(&draws(taken), &draws(plain), LEARNED);
     let chosen = remembered(taken, plain, gain, tried.len());
     let Learned { recipe, metric, prototypes } = learned;
-    Ok(Choice { recipe, rows: options.bank_rows, metric: Some(metric), prototypes, gain, augmentation: options.augment.given(), chosen, tried })
+    Ok(Choice {
+        recipe,
+        rows: options.bank_rows,
+        metric: Some(metric),
+        prototypes,
+        gain,
+        augmentation: options.augment.given(),
+        chosen,
+        tried,
+    })
 }

@@ -12,13 +12,13 @@ use super::choose::{Choice, gather_all, judged};
 use super::defects::Preset;
 use super::evidence::{DrawnDefect, Evidence, Gathering, Material};
 use super::losses::Loss;
-use super::samples::{Rows, number};
+use super::samples::{Rows, Source, number};
 use super::study::{Candidate, Scoring};
 use super::train::{HeadShape, NormalityOptions, TrainError, TrainOptions, Trained, train_head, train_normality};
 use super::{Options, Progress, Stage, TeachError, lesson};
 use crate::inspect::card::Model;
-use crate::inspect::embedding::Embeddings;
 use crate::inspect::compare::median;
+use crate::inspect::embedding::Embeddings;
 use crate::inspect::metric::{Metric, Normality};
 use crate::inspect::recipe::{Distance, HeadKind, Recipe, Scaling};
 use crate::inspect::{Extractor, InspectError};
@@ -47,12 +47,7 @@ const STOPPING: usize = 4;
 impl LearnOptions {
     /// The defaults for a loss.
     pub fn for_loss(loss: Loss) -> LearnOptions {
-        LearnOptions {
-            train: TrainOptions::for_loss(loss),
-            preset: Preset::Mixed,
-            synthetic: true,
-            prototype: false,
-        }
+        LearnOptions { train: TrainOptions::for_loss(loss), preset: Preset::Mixed, synthetic: true, prototype: false }
     }
 
     /// Sets what `text` names: `shape=residual|linear|mlp`, `width`, `hidden`, `steps`, `batch`, `rate`, `decay`,
@@ -240,20 +235,21 @@ pub(super) fn rows(
     let channels = evidence.first().map_or(0, |evidence| evidence.study().channels(&raw));
     let (mut learn, mut held_out) = (Rows::new(channels), Rows::new(channels));
     for (product, evidence) in (0..).zip(evidence) {
+        let source = Source { evidence, product, preset, seed };
         let fold = &evidence.folds()[fold];
         let (stop_good, learn_good): (Vec<usize>, Vec<usize>) = fold.bank.iter().partition(|part| stops(**part));
         let lessons = fold.lessons.iter().map(|defect| &evidence.defects()[*defect]);
         let (stop, lessons): (Vec<_>, Vec<_>) = lessons.partition(|defect| stops(defect.good));
         let lessons = lessons.into_iter().filter(|defect| how.synthetic && (all_kinds || !kept_out(defect)));
-        learn.collect(evidence, product, &raw, preset, &learn_good, lessons, seed);
+        learn.collect(source, &raw, &learn_good, lessons);
         let known: Vec<_> = evidence.known().iter().filter(|known| known.teaches).collect();
         if !known.is_empty() {
             let plain = Candidate::untrained(raw.clone());
             let comparison = evidence.comparisons(&learn_good, &[plain], options)?.remove(0);
-            learn.collect_known(evidence, product, preset, known.into_iter(), &comparison, seed);
+            learn.collect_known(source, known.into_iter(), &comparison);
         }
         let stop = stop.into_iter().filter(|defect| all_kinds || kept_out(defect));
-        held_out.collect(evidence, product, &raw, preset, &stop_good, stop, seed);
+        held_out.collect(source, &raw, &stop_good, stop);
     }
     Ok((learn, held_out))
 }

@@ -30,14 +30,20 @@ pub struct Rows {
     pub products: Vec<u16>,
 }
 
+/// Where rows come from.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    pub evidence: &'a Evidence,
+    /// Whose evidence it is.
+    pub product: u16,
+    /// Says which class a kind of defect is of.
+    pub preset: Preset,
+    pub seed: u64,
+}
+
 impl Rows {
     pub fn samples(&self) -> Samples<'_> {
-        Samples {
-            embeddings: &self.embeddings,
-            labels: &self.labels,
-            kinds: &self.kinds,
-            products: &self.products,
-        }
+        Samples { embeddings: &self.embeddings, labels: &self.labels, kinds: &self.kinds, products: &self.products }
     }
 
     /// No rows yet, of `channels` values each.
@@ -50,16 +56,12 @@ impl Rows {
     /// it, for whole pictures one each.
     /// * `good` — pictures of the study without a defect
     /// * `defects` — those whose kind is wanted
-    /// * `preset` — says which class a kind is of
     pub fn collect<'a>(
         &mut self,
-        evidence: &Evidence,
-        product: u16,
+        Source { evidence, product, preset, seed }: Source,
         recipe: &Recipe,
-        preset: Preset,
         good: &[usize],
         defects: impl Iterator<Item = &'a DrawnDefect>,
-        seed: u64,
     ) {
         let study = evidence.study();
         for &picture in good {
@@ -86,12 +88,9 @@ impl Rows {
     /// * `comparison` — with good parts
     pub fn collect_known<'a>(
         &mut self,
-        evidence: &Evidence,
-        product: u16,
-        preset: Preset,
+        Source { evidence, product, preset, seed }: Source,
         known: impl Iterator<Item = &'a KnownPicture>,
         comparison: &Comparison,
-        seed: u64,
     ) {
         let of = Of { product, class: preset.classes().len() as u32, kind: KNOWN };
         for defect in known {

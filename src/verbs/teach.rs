@@ -27,8 +27,8 @@ use crate::source::folder::list_images;
 use crate::source::{FrameSource, SourceError};
 use crate::teach::add::{Added, add};
 use crate::teach::auto::AutoOptions;
-use crate::teach::learn::LearnOptions;
 use crate::teach::known::KnownDefects;
+use crate::teach::learn::LearnOptions;
 use crate::teach::{GoodParts, MetricChoice, Options, Product, teach_products};
 
 /// The least overlap of two tiles that nobody chose: what the padding at a tile's border spoils is then seen by the next.
@@ -66,7 +66,8 @@ pub fn run(args: &Teach) -> anyhow::Result<ExitCode> {
         learn(args, &model, &options, old, vec![parts], counts)?;
     } else {
         let old = earlier(args, &options)?;
-        let folders = |product: usize| if counts.products == 1 { &args.from[..] } else { &args.from[product..=product] };
+        let folders =
+            |product: usize| if counts.products == 1 { &args.from[..] } else { &args.from[product..=product] };
         let parts = (0..counts.products).map(|product| read_parts(folders(product))).collect::<Result<_, _>>()?;
         learn(args, &model, &options, old, parts, counts)?;
     }
@@ -240,8 +241,7 @@ fn learn(
         let known = images.iter().zip(&parts).map(|(images, good)| known::read(images, good));
         let known: Vec<KnownDefects> = known.collect::<Result<_, _>>()?;
         known.iter().filter(|known| !known.is_empty()).for_each(|known| println!("{} known defects", known.len()));
-        let products: Vec<Product> =
-            parts.iter().zip(&known).map(|(good, known)| Product { good, known }).collect();
+        let products: Vec<Product> = parts.iter().zip(&known).map(|(good, known)| Product { good, known }).collect();
         let profiles = teach_products(model, options, &products, &progress)?;
         bars.finish();
         profiles

@@ -3,11 +3,11 @@
 use crate::inspect::embedding::Embeddings;
 use crate::inspect::metric::{Head, Metric};
 use crate::inspect::recipe::{Distance, HeadKind, Recipe};
-use crate::teach::{Options, TeachError};
 use crate::teach::evidence::Evidence;
 use crate::teach::learn::{LearnOptions, train_on};
 use crate::teach::losses::Loss;
 use crate::teach::train::{HeadShape, TrainError, Trained};
+use crate::teach::{Options, TeachError};
 
 /// The width of a linear head, where there are as many channels.
 pub const LINEAR: usize = 64;

@@ -50,8 +50,11 @@ fn trained_figures(
 ) -> Result<Vec<Figure>, InspectError> {
     let plain = &bench.options.recipe;
     let (head, metric) = (Some(&trained.head), heads::metric(Some(&trained.head)));
-    let with_head =
-        |(_, distance)| Candidate { recipe: heads::with_head(plain, head, distance), metric: Some(&metric), bank: None };
+    let with_head = |(_, distance)| Candidate {
+        recipe: heads::with_head(plain, head, distance),
+        metric: Some(&metric),
+        bank: None,
+    };
     let recipes = NEAREST.map(with_head);
     let mut comparisons = bench.banks(&recipes, seed)?;
     if let Some((good, distance)) = heads::prototype(&how.train.loss, trained) {

@@ -31,7 +31,8 @@ impl Judge {
         if products.is_empty() {
             return Err(TrainError::HeldOut { good: 0, anomalous: 0 });
         }
-        let products = products.into_iter().map(|product| OfProduct::new(held_out, product, rng)).collect::<Result<_, _>>();
+        let products =
+            products.into_iter().map(|product| OfProduct::new(held_out, product, rng)).collect::<Result<_, _>>();
         Ok(Judge { products: products? })
     }
 
@@ -116,7 +117,8 @@ mod tests {
         let judge = Judge::new(&samples, &mut ChaCha8Rng::seed_from_u64(0)).unwrap();
         assert_eq!(judge.auroc(|_, rows| rows.data().to_vec()), Some(1.0));
         // The bank of one of them is useless.
-        let scores = |product, rows: &Embeddings| if product == 4 { vec![0.0; rows.len()] } else { rows.data().to_vec() };
+        let scores =
+            |product, rows: &Embeddings| if product == 4 { vec![0.0; rows.len()] } else { rows.data().to_vec() };
         assert_eq!(judge.auroc(scores), Some(0.75));
     }
 

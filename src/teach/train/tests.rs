@@ -22,7 +22,12 @@ impl Set {
     /// * `defects` — class, kind and the two channels
     fn new(rows: usize, defects: &[(u32, u16, [usize; 2])], seed: u64) -> Set {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut set = Set { embeddings: Embeddings::new(CHANNELS, vec![], false), labels: vec![], kinds: vec![], products: vec![] };
+        let mut set = Set {
+            embeddings: Embeddings::new(CHANNELS, vec![], false),
+            labels: vec![],
+            kinds: vec![],
+            products: vec![],
+        };
         for &(class, kind, channels) in [(0, 0, [0, 0])].iter().chain(defects) {
             for _ in 0..rows {
                 let mut row: Vec<f32> = (0..CHANNELS).map(|_| 5.0 + rng.sample::<f32, _>(StandardNormal)).collect();
@@ -229,7 +234,10 @@ fn options_and_samples_that_do_not_fit_are_refused() {
     let (learn, held_out) = (Set::learn(), Set::held_out());
     let short = Samples { kinds: &learn.kinds[1..], ..learn.samples() };
     let error = train_head(&short, &held_out.samples(), &quick("softmax"), &|_, _| ()).unwrap_err();
-    assert!(matches!(error, TrainError::Rows { what: "learning", rows: 450, labels: 450, kinds: 449, products: 450 }), "{error}");
+    assert!(
+        matches!(error, TrainError::Rows { what: "learning", rows: 450, labels: 450, kinds: 449, products: 450 }),
+        "{error}"
+    );
 }
 
 fn normality_options() -> NormalityOptions {
