@@ -5,33 +5,40 @@
 //! input size after another; the best are tried with a larger bank too. The plain cosine recipe is left only for one that
 //! beats it by more than chance, and an inspection that takes twice as long must be worth it.
 //!
-//! What the choice sees: parts that the bank may hold. Calibration parts and real defects it never sees, so the
-//! threshold's promise is as good as without it.
+//! What the choice sees: parts that the bank may hold, and real defects only where the user gave some. Calibration parts it
+//! never sees, so the threshold's promise is as good as without it.
 //!
 //! Rejected: scores relative to the picture's median (synthetic defects are always in one place and speak for them, but
 //! they hide what is wrong with the whole picture: on a woven fabric the real AUROC fell from 0.94 to 0.72), gradient
 //! descent over everything (it fits the synthetic defects and forgets the rest), the choice by the false rejects of good
-//! parts alone (every distance can be made to hold them), and one size for all (a defect of three pixels needs the
-//! resolution, a board does not have it to give away).
+//! parts alone (every distance can be made to hold them), one size for all (a defect of three pixels needs the
+//! resolution, a board does not have it to give away), the cheapest of those that the best does not beat surely (on screws
+//! lying at every angle that are the wrong ones), and a bank of some of the parts (it measures how well it covers the
+//! others, not the metric).
 
 use half::f16;
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
 
 use super::augment::{Augment, Augmentation};
 use super::auto::AutoOptions;
 use super::evidence::{Evidence, Gathering, Material, Scores};
 use super::learn::{self, Learned};
 use super::study::{Candidate, Scoring};
-use super::{Options, Progress, Stage, TeachError, stream};
-use crate::evaluate::metrics::auroc;
+use super::{Options, Progress, Stage, TeachError};
 use crate::inspect::card::{Model, ModelCard};
 use crate::inspect::embedding::Embeddings;
 use crate::inspect::metric::Metric;
-use crate::inspect::recipe::{Distance, Granularity, HeadKind, Recipe, Scaling, ScoreRule};
+use crate::inspect::recipe::{Granularity, HeadKind, Recipe};
 use crate::inspect::{Extractor, InspectError};
 use crate::profile::Chosen;
-use crate::teach::defects::{Preset, Severity};
+use crate::teach::defects::Preset;
+
+mod grid;
+mod quality;
+
+pub(crate) use grid::{bases, metrics, scorings};
+use grid::{finalists, sizes};
+pub(crate) use quality::Weights;
+use quality::{draws, sure_gain, weigh};
 
 /// The taps of all pictures of the evidence may take so much memory; then it is gathered from some of the parts,
 const EVIDENCE_BYTES: usize = 400 << 20;
@@ -41,8 +48,6 @@ const LEAST_EVIDENCE: usize = 160;
 const LEAST_PARTS: usize = super::SPLIT_FROM;
 /// With more parts of a product augmentation is not tried: then those that came show how parts may look.
 const FEW_PARTS: usize = super::SPLIT_FROM;
-/// So many known defects count as much as all synthetic ones.
-const KNOWN_EVEN: f64 = 10.0;
 /// So many of each input size are tried with the larger bank.
 const FINALISTS: usize = 3;
 /// Multiply–adds of the backbone for a pixel of its input, about: those of the built-in one.
@@ -53,8 +58,6 @@ const PRICE: f64 = 0.001;
 const CHOSEN: usize = 4;
 /// and what is learned from synthetic defects, or added to the bank, if it is in all but one of so many.
 const LEARNED: usize = 10;
-/// How many draws tell the chance from the difference.
-const RESAMPLES: usize = 300;
 
 /// A recipe that was tried, and how it did.
 #[derive(Clone, Debug, PartialEq)]
@@ -177,21 +180,6 @@ fn with_augmentation(
     Ok(Choice { augmentation: best.map(|(augmentation, _)| augmentation), chosen, ..choice })
 }
 
-/// The best distances on different taps, whatever the way to the score.
-fn finalists(tried: &mut [Tried], count: usize) -> Vec<Recipe> {
-    weigh(tried);
-    tried.sort_by(|a, b| b.quality.total_cmp(&a.quality));
-    let mut best: Vec<Recipe> = Vec::new();
-    for Tried { recipe, .. } in tried.iter() {
-        let same =
-            |other: &Recipe| Recipe { score: recipe.score, relative: recipe.relative, ..other.clone() } == *recipe;
-        if best.len() < count && !best.iter().any(same) {
-            best.push(recipe.clone());
-        }
-    }
-    best
-}
-
 /// The evidence of each product.
 pub(super) fn gather_all(
     extractor: &Extractor,
@@ -275,68 +263,6 @@ pub(crate) fn decide(mut tried: Vec<Tried>, plain: &Recipe, seed: u64) -> Choice
     }
 }
 
-/// The input sizes to try, the plain recipe's first: those of `auto` at its aspect that are multiples of the card's
-/// `size_multiple` and not larger than the region that they show of every product.
-fn sizes(
-    model: &Model,
-    options: &Options,
-    auto: &AutoOptions,
-    materials: &[Material],
-) -> Result<Vec<[usize; 2]>, TeachError> {
-    let plain = options.recipe.input_px;
-    let mut shorter = usize::MAX;
-    for Material { good_parts, parts, .. } in materials {
-        let first = good_parts.load(parts[0]).map_err(TeachError::Load)?;
-        let shown = options.recipe.roi_px.map_or((first.width(), first.height()), |roi| (roi.width, roi.height));
-        shorter = shorter.min(shown.0.min(shown.1) as usize);
-    }
-    let multiple = model.card.size_multiple;
-    let mut sizes = vec![plain];
-    for &side in &auto.sides_px {
-        let size = plain.map(|px| (px * side / plain[0].min(plain[1])).next_multiple_of(multiple));
-        if options.choose_size && side <= shorter && !sizes.contains(&size) {
-            sizes.push(size);
-        }
-    }
-    Ok(sizes)
-}
-
-/// The choices of taps and pooling: the deepest tap alone, the two deepest, all, and the plain recipe's own.
-pub(crate) fn bases(card: &ModelCard, size: &Recipe, plain: &Recipe) -> Vec<Recipe> {
-    let names: Vec<String> = card.taps.iter().map(|tap| tap.name.clone()).collect();
-    let mut choices: Vec<Vec<String>> = (0..names.len()).rev().map(|from| names[from..].to_vec()).collect();
-    if !choices.contains(&plain.taps) {
-        choices.push(plain.taps.clone());
-    }
-    let with = |taps: &Vec<String>, pool| Recipe { taps: taps.clone(), pool, ..size.clone() };
-    choices.iter().flat_map(|taps| [1, 3].map(|pool| with(taps, pool))).collect()
-}
-
-/// The distances that are tried on one choice of taps.
-pub(crate) fn metrics(base: &Recipe) -> Vec<Recipe> {
-    let metric = |scaling, distance| Recipe {
-        head: HeadKind::Identity,
-        relative: false,
-        scaling,
-        distance,
-        normalise: distance == Distance::Cosine,
-        ..base.clone()
-    };
-    vec![
-        metric(Scaling::None, Distance::Cosine),
-        metric(Scaling::SignedSqrt, Distance::Cosine),
-        metric(Scaling::None, Distance::Euclidean),
-        metric(Scaling::Std, Distance::Euclidean),
-        metric(Scaling::SignedSqrt, Distance::Euclidean),
-    ]
-}
-
-/// The ways from distances to a score; `relative` is for those who ask for it.
-pub(crate) fn scorings() -> [Scoring; 3] {
-    let rules = [ScoreRule::Max, ScoreRule::TopFraction(0.01), ScoreRule::TopFraction(0.03)];
-    rules.map(|rule| Scoring { relative: false, rule })
-}
-
 /// * `evidence` — of each product
 pub(crate) fn try_all(
     evidence: &[Evidence],
@@ -365,102 +291,6 @@ fn together(of_each: Vec<Vec<Vec<Scores>>>) -> Vec<Vec<Scores>> {
     of_each.into_iter().reduce(join).unwrap_or_default()
 }
 
-/// What each defect of the evidence counts in the quality of a metric.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Weights {
-    /// Of each fold.
-    drawn: Vec<Vec<f64>>,
-    /// The share of the known defects, all alike.
-    known: f64,
-}
-
-impl Weights {
-    /// (p − ½)² · (1 − p) for a synthetic defect that by the median of all that was tried lies above the share p of the
-    /// good parts, and 0 below a half. One that no metric tells from the noise is chance and would only add noise to the
-    /// choice, and so is a copy of texture on texture, however plain; one that all tell decides nothing. The product is
-    /// largest at p = 0.83. Of n known defects that judge the share is n / (n + 10).
-    /// * `tried` — on the same evidence
-    pub(crate) fn of(tried: &[Tried]) -> Weights {
-        let told: Vec<Vec<Vec<f64>>> = tried.iter().map(|tried| tried.scores.told()).collect();
-        let mut drawn = told.first().cloned().unwrap_or_default();
-        for (fold, weights) in drawn.iter_mut().enumerate() {
-            for (defect, weight) in weights.iter_mut().enumerate() {
-                let median = middle(told.iter().map(|of| of[fold][defect]).collect());
-                *weight = (median - 0.5).max(0.0).powi(2) * (1.0 - median);
-            }
-        }
-        if drawn.iter().flatten().sum::<f64>() <= 0.0 {
-            drawn.iter_mut().flatten().for_each(|weight| *weight = 1.0);
-        }
-        let judges = tried.iter().flat_map(|tried| &tried.scores.known).map(Vec::len).max().unwrap_or(0) as f64;
-        Weights { drawn, known: judges / (judges + KNOWN_EVEN) }
-    }
-
-    /// The weighted share of good parts that defects lie above.
-    pub(crate) fn quality(&self, tried: &Tried) -> f64 {
-        let all = |fold: &[f32]| (0..fold.len()).collect::<Vec<_>>();
-        let scores = &tried.scores;
-        let folds = (0..scores.good.len()).map(|fold| {
-            let defects = (0..scores.defects[fold].len()).collect();
-            Draw { good: all(&scores.good[fold]), defects, known: all(&scores.known[fold]) }
-        });
-        self.quality_of(scores, &folds.collect::<Vec<_>>())
-    }
-
-    /// * `draws` — which parts and defects of each fold
-    fn quality_of(&self, scores: &Scores, draws: &[Draw]) -> f64 {
-        let (mut sum, mut weight, mut known, mut judges) = (0.0, 0.0, 0.0, 0);
-        for (fold, draw) in draws.iter().enumerate() {
-            let mut good: Vec<f32> = draw.good.iter().map(|part| scores.good[fold][*part]).collect();
-            good.sort_by(f32::total_cmp);
-            for &defect in &draw.defects {
-                sum += self.drawn[fold][defect] * share_below(&good, scores.defects[fold][defect].1);
-                weight += self.drawn[fold][defect];
-            }
-            known += draw.known.iter().map(|defect| share_below(&good, scores.known[fold][*defect])).sum::<f64>();
-            judges += draw.known.len();
-        }
-        (1.0 - self.known) * sum / weight.max(f64::MIN_POSITIVE) + self.known * known / (judges.max(1)) as f64
-    }
-}
-
-/// Parts and defects of a fold, by their places; some may be there twice.
-struct Draw {
-    good: Vec<usize>,
-    defects: Vec<usize>,
-    known: Vec<usize>,
-}
-
-impl Draw {
-    /// As many as there are, drawn with replacement.
-    fn new(scores: &Scores, fold: usize, rng: &mut ChaCha8Rng) -> Draw {
-        let mut some = |count: usize| (0..count).map(|_| rng.random_range(0..count)).collect();
-        let (good, defects) = (some(scores.good[fold].len()), some(scores.defects[fold].len()));
-        Draw { good, defects, known: some(scores.known[fold].len()) }
-    }
-}
-
-/// How many of `sorted` lie below a score, as a share; those that equal it count half.
-fn share_below(sorted: &[f32], score: f32) -> f64 {
-    let below = sorted.partition_point(|good| *good < score);
-    let not_above = sorted.partition_point(|good| *good <= score);
-    (below + not_above) as f64 / (2 * sorted.len().max(1)) as f64
-}
-
-/// The median; the mean of both in the middle of an even number.
-fn middle(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let half = values.len() / 2;
-    if values.len() % 2 == 1 { values[half] } else { (values[half - 1] + values[half]) / 2.0 }
-}
-
-/// Finds the quality of all that was tried, by the weights that are returned.
-fn weigh(tried: &mut [Tried]) -> Weights {
-    let weights = Weights::of(tried);
-    tried.iter_mut().for_each(|tried| tried.quality = weights.quality(tried));
-    weights
-}
-
 impl Tried {
     /// Its quality, less a little for each time that it doubles the cost of the plain recipe.
     fn worth(&self, plain: &Tried) -> f64 {
@@ -473,60 +303,6 @@ fn cost(evidence: &[Evidence], recipe: &Recipe, rows: usize) -> usize {
     let [height, width] = recipe.grid();
     let channels = evidence.first().map_or(0, |evidence| evidence.study().channels(recipe));
     BACKBONE_MACS_A_PIXEL * recipe.input_px[0] * recipe.input_px[1] + height * width * rows * channels
-}
-
-impl Scores {
-    /// The AUROC of each severity, from faint to plain, and of the known defects, as a mean over the folds that have
-    /// some; no number without any.
-    pub fn auroc(&self) -> [f64; 5] {
-        let over_folds = |anomalous: &dyn Fn(usize) -> Vec<f32>| {
-            let of_fold = |(fold, good): (usize, &Vec<f32>)| {
-                Some(anomalous(fold)).filter(|a| !a.is_empty()).map(|a| auroc(good, &a))
-            };
-            let folds: Vec<f64> = self.good.iter().enumerate().filter_map(of_fold).collect();
-            if folds.is_empty() { f64::NAN } else { folds.iter().sum::<f64>() / folds.len() as f64 }
-        };
-        let drawn = |severity| {
-            move |fold: usize| self.defects[fold].iter().filter(|d| d.0 == severity).map(|d| d.1).collect::<Vec<f32>>()
-        };
-        let [a, b, c, d] = Severity::ALL.map(|severity| over_folds(&drawn(severity)));
-        [a, b, c, d, over_folds(&|fold| self.known[fold].clone())]
-    }
-
-    /// Takes in the folds of another product.
-    fn extend(&mut self, other: Scores) {
-        self.good.extend(other.good);
-        self.defects.extend(other.defects);
-        self.known.extend(other.known);
-    }
-
-    /// Of each fold and each of its defects, the share of good parts that it lies above.
-    fn told(&self) -> Vec<Vec<f64>> {
-        let of_fold = |(good, defects): (&Vec<f32>, &Vec<(Severity, f32)>)| {
-            let mut good = good.clone();
-            good.sort_by(f32::total_cmp);
-            defects.iter().map(|(_, score)| share_below(&good, *score)).collect()
-        };
-        self.good.iter().zip(&self.defects).map(of_fold).collect()
-    }
-}
-
-/// The quality by each of many draws of the same parts and defects, the same draws for every metric.
-fn draws(scores: &Scores, weights: &Weights, seed: u64) -> Vec<f64> {
-    let quality = |draw: u64| {
-        let rng = &mut stream(seed, 9_000_000 + draw);
-        let folds: Vec<Draw> = (0..scores.good.len()).map(|fold| Draw::new(scores, fold, rng)).collect();
-        weights.quality_of(scores, &folds)
-    };
-    (0..RESAMPLES as u64).map(quality).collect()
-}
-
-/// By how much one metric is better than another in all but one of so many [`draws`]; below 0 if it is not.
-/// # Source  The percentile bootstrap, Efron 1979.
-fn sure_gain(draws: &[f64], others: &[f64], but_one_of: usize) -> f64 {
-    let mut gains: Vec<f64> = draws.iter().zip(others).map(|(quality, other)| quality - other).collect();
-    gains.sort_by(f64::total_cmp);
-    gains[gains.len() / but_one_of]
 }
 
 /// What a profile remembers of a choice among `tried` metrics.

@@ -1,0 +1,87 @@
+//! What is tried: input sizes, taps, pooling, distances and the ways to a score.
+
+use super::Tried;
+use super::quality::weigh;
+use crate::inspect::card::{Model, ModelCard};
+use crate::inspect::recipe::{Distance, HeadKind, Recipe, Scaling, ScoreRule};
+use crate::teach::auto::AutoOptions;
+use crate::teach::evidence::Material;
+use crate::teach::study::Scoring;
+use crate::teach::{Options, TeachError};
+
+/// The best distances on different taps, whatever the way to the score.
+pub(super) fn finalists(tried: &mut [Tried], count: usize) -> Vec<Recipe> {
+    weigh(tried);
+    tried.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+    let mut best: Vec<Recipe> = Vec::new();
+    for Tried { recipe, .. } in tried.iter() {
+        let same =
+            |other: &Recipe| Recipe { score: recipe.score, relative: recipe.relative, ..other.clone() } == *recipe;
+        if best.len() < count && !best.iter().any(same) {
+            best.push(recipe.clone());
+        }
+    }
+    best
+}
+
+/// The input sizes to try, the plain recipe's first: those of `auto` at its aspect that are multiples of the card's
+/// `size_multiple` and not larger than the region that they show of every product.
+pub(super) fn sizes(
+    model: &Model,
+    options: &Options,
+    auto: &AutoOptions,
+    materials: &[Material],
+) -> Result<Vec<[usize; 2]>, TeachError> {
+    let plain = options.recipe.input_px;
+    let mut shorter = usize::MAX;
+    for Material { good_parts, parts, .. } in materials {
+        let first = good_parts.load(parts[0]).map_err(TeachError::Load)?;
+        let shown = options.recipe.roi_px.map_or((first.width(), first.height()), |roi| (roi.width, roi.height));
+        shorter = shorter.min(shown.0.min(shown.1) as usize);
+    }
+    let multiple = model.card.size_multiple;
+    let mut sizes = vec![plain];
+    for &side in &auto.sides_px {
+        let size = plain.map(|px| (px * side / plain[0].min(plain[1])).next_multiple_of(multiple));
+        if options.choose_size && side <= shorter && !sizes.contains(&size) {
+            sizes.push(size);
+        }
+    }
+    Ok(sizes)
+}
+
+/// The choices of taps and pooling: the deepest tap alone, the two deepest, all, and the plain recipe's own.
+pub(crate) fn bases(card: &ModelCard, size: &Recipe, plain: &Recipe) -> Vec<Recipe> {
+    let names: Vec<String> = card.taps.iter().map(|tap| tap.name.clone()).collect();
+    let mut choices: Vec<Vec<String>> = (0..names.len()).rev().map(|from| names[from..].to_vec()).collect();
+    if !choices.contains(&plain.taps) {
+        choices.push(plain.taps.clone());
+    }
+    let with = |taps: &Vec<String>, pool| Recipe { taps: taps.clone(), pool, ..size.clone() };
+    choices.iter().flat_map(|taps| [1, 3].map(|pool| with(taps, pool))).collect()
+}
+
+/// The distances that are tried on one choice of taps.
+pub(crate) fn metrics(base: &Recipe) -> Vec<Recipe> {
+    let metric = |scaling, distance| Recipe {
+        head: HeadKind::Identity,
+        relative: false,
+        scaling,
+        distance,
+        normalise: distance == Distance::Cosine,
+        ..base.clone()
+    };
+    vec![
+        metric(Scaling::None, Distance::Cosine),
+        metric(Scaling::SignedSqrt, Distance::Cosine),
+        metric(Scaling::None, Distance::Euclidean),
+        metric(Scaling::Std, Distance::Euclidean),
+        metric(Scaling::SignedSqrt, Distance::Euclidean),
+    ]
+}
+
+/// The ways from distances to a score; `relative` is for those who ask for it.
+pub(crate) fn scorings() -> [Scoring; 3] {
+    let rules = [ScoreRule::Max, ScoreRule::TopFraction(0.01), ScoreRule::TopFraction(0.03)];
+    rules.map(|rule| Scoring { relative: false, rule })
+}
