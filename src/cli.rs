@@ -101,7 +101,7 @@ pub struct Teach {
     #[arg(long, value_name = "FILE", required = true)]
     pub profile: Vec<PathBuf>,
     /// Add the parts to the profile instead of teaching it anew; recipe and head stay
-    #[arg(long, conflicts_with_all = ["recipe", "metric_source", "bank_rows"])]
+    #[arg(long, conflicts_with_all = ["recipe", "metric_source", "bank_rows", "augment"])]
     pub add: bool,
     /// The card of another backbone than the built-in one
     #[arg(long, value_name = "CARD")]

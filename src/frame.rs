@@ -129,7 +129,8 @@ pub struct Roi {
 }
 
 impl Roi {
-    fn fits(self, width: u32, height: u32) -> bool {
+    /// Whether it lies wholly inside a frame of this size.
+    pub(crate) fn fits(self, width: u32, height: u32) -> bool {
         let inside = |start: u32, length: u32, whole: u32| start.checked_add(length).is_some_and(|end| end <= whole);
         inside(self.x, self.width, width) && inside(self.y, self.height, height)
     }

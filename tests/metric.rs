@@ -102,6 +102,7 @@ fn a_head_learns_from_every_preset_and_voids_the_estimate_that_its_own_parts_wou
         );
         assert_code(&output, 0, preset);
         assert!(text(&output).contains("no bound, because the head has learned"), "{preset}: {}", text(&output));
+        assert_code(&run("profile verify {}/p", folder.path()), 0, preset);
     }
 }
 

@@ -87,6 +87,18 @@ fn products_that_are_mixed_up_are_refused() {
     let output = run("teach --from {}/a --profile {}/p --profile {}/q", folder.path());
     assert_code(&output, 2, "one folder for two profiles");
     assert!(text(&output).contains("equally often"), "{}", text(&output));
+    let output = run("teach --from {}/a --from {}/b --profile {}/p --profile {}/p", folder.path());
+    assert_code(&output, 2, "one profile for two products");
+    // What is good for one product may not be a defect of the other: the head would learn from its calibration parts.
+    render(&folder.path().join("b"), (0..12).map(|part| belt(6).good_part(part)));
+    render(&folder.path().join("of_a"), (50..52).map(|part| belt(5).good_part(part)));
+    render(&folder.path().join("of_b"), (0..2).map(|part| belt(5).good_part(part)));
+    let output = run(
+        "teach --from {}/a --from {}/b --defects {}/of_a --defects {}/of_b --profile {}/p --profile {}/q --metric none",
+        folder.path(),
+    );
+    assert_code(&output, 65, "a good part of the one as a defect of the other");
+    assert!(text(&output).contains("is given for two products"), "{}", text(&output));
 }
 
 /// Good parts and known defects of one product in `folder/good` and `folder/bad`, the first two with masks.
@@ -137,6 +149,15 @@ fn known_defects_among_the_good_parts_and_masks_of_another_size_are_refused() {
     let output = run(teach, folder.path());
     assert_code(&output, 65, "a small mask");
     assert!(text(&output).contains("64 × 64"), "{}", text(&output));
+    std::fs::remove_file(folder.path().join("bad/9.png")).unwrap();
+    std::fs::remove_file(folder.path().join("bad/9_mask.png")).unwrap();
+    save(
+        &Belt::new(BeltSettings { seed: 5, width: 64, height: 64, parts: None, defect_fraction: 1.0 }).part(9).0,
+        &folder.path().join("bad/small.png"),
+    );
+    let output = run(&format!("{teach} --roi 60,0,64,64 --metric none"), folder.path());
+    assert_code(&output, 65, "a picture that the region is not inside of");
+    assert!(text(&output).contains("small.png") && !text(&output).contains("embedding"), "{}", text(&output));
     let output = run("teach --from {}/good --defects {}/none --profile {}/p", folder.path());
     assert_code(&output, 66, "no folder");
 }
@@ -202,6 +223,10 @@ fn auto_says_whether_variants_of_few_parts_help() {
     assert!(said.contains("no augmentation of the good parts") || said.contains("as well add at least"), "{said}");
     let output = run("teach --from {}/good --profile {}/p --augment turn", folder.path());
     assert_code(&output, 2, "no such augmentation");
+    let output = run("teach --from {}/good --profile {}/p --augment turned --distance mahalanobis", folder.path());
+    assert_code(&output, 65, "a Gaussian has no bank");
+    let output = run("teach --from {}/good --profile {}/p --metric none --metric-options steps=5", folder.path());
+    assert_code(&output, 2, "options of nothing");
 }
 
 #[test]

@@ -32,6 +32,11 @@ impl Default for AutoOptions {
 }
 
 impl AutoOptions {
+    /// Whether anything is learned.
+    pub(super) fn learns(&self) -> bool {
+        self.normality || !self.losses.is_empty()
+    }
+
     /// Sets what `text` names: `losses=NAME+NAME` or `losses=none`, `sizes=PX+PX`, `rows=N`,
     /// `normality=true|false`, and whatever [`LearnOptions::set`] takes, separated by commas.
     /// # Errors  A sentence that names the first fault.
@@ -61,6 +66,11 @@ impl AutoOptions {
                     };
                     self.sides_px = sides.split('+').map(side).collect::<Result<_, _>>()?;
                 }
+                Some((key @ ("preset" | "reference" | "mixup"), _)) => {
+                    return Err(format!(
+                        "'{key}' suits some losses only; give --metric and the name of a loss with it"
+                    ));
+                }
                 _ => training.push(pair),
             }
         }
@@ -87,6 +97,7 @@ mod tests {
         for (wrong, said) in [
             ("losses=tripplet", "triplet"),
             ("sizes=big", "pixels from 32"),
+            ("reference=prototype", "the name of a loss"),
             ("colour=red", "there are losses, normality, sizes, rows, shape"),
         ] {
             assert!(auto.set(wrong).unwrap_err().contains(said), "{wrong}");

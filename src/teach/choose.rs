@@ -25,6 +25,7 @@ use super::learn::{self, Learned};
 use super::study::{Candidate, Scoring};
 use super::{Options, Progress, Stage, TeachError};
 use crate::inspect::card::{Model, ModelCard};
+use crate::inspect::compare::median;
 use crate::inspect::embedding::Embeddings;
 use crate::inspect::metric::Metric;
 use crate::inspect::recipe::{Granularity, HeadKind, Recipe};
@@ -51,7 +52,7 @@ const FEW_PARTS: usize = super::SPLIT_FROM;
 /// So many of each input size are tried with the larger bank.
 const FINALISTS: usize = 3;
 /// Multiply–adds of the backbone for a pixel of its input, about: those of the built-in one.
-const BACKBONE_MACS_A_PIXEL: usize = 4000;
+const BACKBONE_MACS_A_PIXEL: f64 = 4000.0;
 /// Twice the time of an inspection must be worth so much in quality.
 const PRICE: f64 = 0.001;
 /// A recipe is better by more than chance if it is in all but one of so many draws,
@@ -66,9 +67,12 @@ pub struct Tried {
     /// The bound of its bank.
     pub rows: usize,
     /// [`cost`]
-    cost: usize,
+    cost: f64,
     /// The weighted share of good parts that defects lie above.
     pub quality: f64,
+    /// That of its relatives too: the mean of its own, of all ways to the score from its distances, and of those with
+    /// another pooling as well. One quality is a draw; what is good is good in its neighbourhood.
+    pub standing: f64,
     /// Of each severity from faint to plain, and of the known defects: the chance that such a defect scores above a good
     /// part.
     pub auroc: [f64; 5],
@@ -111,7 +115,12 @@ pub fn choose(
         let size =
             Recipe { input_px, taps: model.card.taps.iter().map(|tap| tap.name.clone()).collect(), ..plain.clone() };
         let extractor = Extractor::new(model, &size).map_err(InspectError::from)?;
-        let how = Gathering::within_memory(&model.card, &size, materials.len(), 0, Preset::Mixed);
+        // What a head may learn from does not choose the recipe that it is learned on.
+        let halve_known = can_learn(plain, materials) && auto.learns();
+        let how = Gathering {
+            halve_known,
+            ..Gathering::within_memory(&model.card, &size, materials.len(), 0, Preset::Mixed)
+        };
         let evidence = gather_all(&extractor, materials, how, options, progress)?;
         let bases = bases(&model.card, &size, plain);
         let (finals, mut of_size) = (if auto.largest_bank > options.bank_rows { FINALISTS } else { 0 }, Vec::new());
@@ -136,10 +145,11 @@ pub fn choose(
         return Ok(with_learned(choice, Vec::new()));
     }
     let evidence = learn::gather(model, &options, Preset::Mixed, materials, progress)?;
-    let heads = learn::try_heads(&evidence, &options, auto, progress)?;
+    let plain = unlearned(&evidence, &options)?;
+    let heads = learn::try_heads(&evidence, &options, &plain, auto, progress)?;
     let mut learned: Vec<_> = heads.into_iter().map(|(loss, head)| (format!("a head by {loss}"), head)).collect();
-    if auto.normality && options.recipe.granularity == Granularity::Patch {
-        let scores = learn::try_normality(&evidence, &options)?;
+    if auto.normality && options.recipe.granularity == Granularity::Patch && !options.recipe.relative {
+        let scores = learn::try_normality(&evidence, &options, &plain)?;
         learned.extend(scores.into_iter().map(|choice| ("a score of patches".to_owned(), choice)));
     }
     Ok(with_learned(choice, learned))
@@ -153,7 +163,7 @@ fn with_augmentation(
     materials: &[Material],
     progress: Progress,
 ) -> Result<Choice, TeachError> {
-    let few = materials.iter().all(|material| material.parts.len() < FEW_PARTS);
+    let few = materials.iter().all(|material| material.good_parts.len() < FEW_PARTS);
     if options.augment != Augment::Auto || !few || choice.recipe.distance.is_gaussian() {
         return Ok(Choice { augmentation: options.augment.given(), ..choice });
     }
@@ -208,7 +218,7 @@ impl Gathering {
         let bytes: usize = taps.map(|tap| tap.channels * pixels / (tap.stride * tap.stride) * size_of::<f16>()).sum();
         let pictures = EVIDENCE_BYTES / (bytes.max(1) * products.max(1));
         let most_parts = pictures.saturating_sub(Evidence::drawn(lessons)).max(LEAST_EVIDENCE);
-        Gathering { most_parts, lessons, preset, augmentation: None }
+        Gathering { most_parts, lessons, preset, halve_known: lessons > 0, augmentation: None }
     }
 }
 
@@ -231,7 +241,7 @@ fn with_learned(choice: Choice, learned: Vec<(String, Choice)>) -> Choice {
             let Choice { recipe, metric, prototypes, .. } = best;
             (Choice { recipe, metric, prototypes, ..choice }, because)
         }
-        None if names.is_empty() => (choice, "; nothing was learned, for there are too few parts".to_owned()),
+        None if names.is_empty() => (choice, "; nothing was learned on top of it".to_owned()),
         None => (choice, format!("; nothing learned ({}) is better by more than chance", names.join(", "))),
     };
     let chosen = Chosen { tried, because: taken.chosen.because.clone() + &because, ..taken.chosen };
@@ -242,7 +252,7 @@ fn with_learned(choice: Choice, learned: Vec<(String, Choice)>) -> Choice {
 /// * `tried` — the plain recipe among them; their quality is found here
 pub(crate) fn decide(mut tried: Vec<Tried>, plain: &Recipe, seed: u64) -> Choice {
     let weights = weigh(&mut tried);
-    tried.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+    tried.sort_by(|a, b| b.standing.total_cmp(&a.standing));
     let is_plain = |tried: &&Tried| tried.recipe == *plain;
     let plain = tried.iter().filter(is_plain).min_by_key(|tried| tried.rows).expect("the plain recipe is in the grid");
     let plain = plain.clone();
@@ -276,7 +286,7 @@ pub(crate) fn try_all(
         scorings.iter().zip(scores).map(|(scoring, scores)| {
             let recipe = Recipe { relative: scoring.relative, score: scoring.rule, ..recipe.clone() };
             let (rows, cost) = (options.bank_rows, cost(evidence, &recipe, options.bank_rows));
-            Tried { recipe, rows, cost, quality: f64::NAN, auroc: scores.auroc(), scores }
+            Tried { recipe, rows, cost, quality: f64::NAN, standing: f64::NAN, auroc: scores.auroc(), scores }
         })
     });
     Ok(tried.collect())
@@ -292,17 +302,23 @@ fn together(of_each: Vec<Vec<Vec<Scores>>>) -> Vec<Vec<Scores>> {
 }
 
 impl Tried {
-    /// Its quality, less a little for each time that it doubles the cost of the plain recipe.
+    /// The median score of good parts, of the first fold.
+    pub(super) fn typical_score(&self) -> f32 {
+        median(&self.scores.good[0])
+    }
+
+    /// Its standing, less a little for each time that it doubles the cost of the plain recipe.
     fn worth(&self, plain: &Tried) -> f64 {
-        self.quality - PRICE * (self.cost as f64 / plain.cost as f64).log2()
+        self.standing - PRICE * (self.cost / plain.cost).log2()
     }
 }
 
 /// About how many multiply–adds a picture takes, network and search.
-fn cost(evidence: &[Evidence], recipe: &Recipe, rows: usize) -> usize {
+fn cost(evidence: &[Evidence], recipe: &Recipe, rows: usize) -> f64 {
     let [height, width] = recipe.grid();
     let channels = evidence.first().map_or(0, |evidence| evidence.study().channels(recipe));
-    BACKBONE_MACS_A_PIXEL * recipe.input_px[0] * recipe.input_px[1] + height * width * rows * channels
+    let product = |factors: &[usize]| factors.iter().map(|factor| *factor as f64).product::<f64>();
+    BACKBONE_MACS_A_PIXEL * product(&recipe.input_px) + product(&[height, width, rows, channels])
 }
 
 /// What a profile remembers of a choice among `tried` metrics.
@@ -311,7 +327,7 @@ fn remembered(taken: &Tried, plain: &Tried, gain: f64, tried: usize) -> Chosen {
         tried,
         quality: taken.quality,
         plain_quality: plain.quality,
-        faint: taken.auroc[0],
+        faint: if taken.auroc[0].is_finite() { taken.auroc[0] } else { 0.0 },
         because: because(taken, plain, gain),
     }
 }
@@ -360,7 +376,15 @@ fn try_each(
     let of_each = evidence.iter().zip(candidates).map(of_one).collect::<Result<Vec<_>, InspectError>>()?;
     let scores = together(of_each).remove(0).remove(0);
     let (rows, cost) = (options.bank_rows, cost(evidence, recipe, options.bank_rows));
-    Ok(Tried { recipe: recipe.clone(), rows, cost, quality: f64::NAN, auroc: scores.auroc(), scores })
+    Ok(Tried {
+        recipe: recipe.clone(),
+        rows,
+        cost,
+        quality: f64::NAN,
+        standing: f64::NAN,
+        auroc: scores.auroc(),
+        scores,
+    })
 }
 
 /// How one candidate does on all products.
@@ -373,17 +397,20 @@ fn try_one(
     try_each(evidence, &vec![candidate; evidence.len()], options, fold)
 }
 
-/// What a metric that was learned on all folds but the first is worth on that, beside the plain recipe.
+/// The recipe without anything learned, on the fold that judges what was learned on the others.
+/// # Errors  `TeachError::Unusable` if the recipe does not fit the taps.
+pub fn unlearned(evidence: &[Evidence], options: &Options) -> Result<Tried, TeachError> {
+    Ok(try_one(evidence, Candidate::untrained(options.recipe.clone()), options, Some(0))?)
+}
+
+/// What a metric that was learned on all folds but the first is worth on that, beside the recipe without it.
 /// # Errors  `TeachError::Unusable` if a recipe does not fit the taps.
-pub fn judged(evidence: &[Evidence], options: &Options, learned: Learned) -> Result<Choice, TeachError> {
+pub fn judged(evidence: &[Evidence], options: &Options, plain: &Tried, learned: Learned) -> Result<Choice, TeachError> {
     let banks: Vec<Option<Embeddings>> = (0..evidence.len()).map(|product| learned.bank(product)).collect();
     let (recipe, metric) = (&learned.recipe, Some(&learned.metric));
     let candidates: Vec<Candidate> =
         banks.iter().map(|bank| Candidate { recipe: recipe.clone(), metric, bank: bank.as_ref() }).collect();
-    let mut tried = vec![
-        try_one(evidence, Candidate::untrained(options.recipe.clone()), options, Some(0))?,
-        try_each(evidence, &candidates, options, Some(0))?,
-    ];
+    let mut tried = vec![plain.clone(), try_each(evidence, &candidates, options, Some(0))?];
     let weights = weigh(&mut tried);
     let (plain, taken) = (&tried[0], &tried[1]);
     let draws = |tried: &Tried| draws(&tried.scores, &weights, options.seed);

@@ -74,6 +74,8 @@ pub struct Gathering {
     pub lessons: usize,
     /// What is drawn; `Mixed` is every kind and severity in turn.
     pub preset: Preset,
+    /// Whether half of the known defects are kept for a head to learn from, and do not judge.
+    pub halve_known: bool,
     /// Whose variants join the banks.
     pub augmentation: Option<Augmentation>,
 }
@@ -110,6 +112,8 @@ pub struct Scores {
     pub defects: Vec<Vec<(Severity, f32)>>,
     /// Of each fold, all judged by its bank: the known defects that do not teach.
     pub known: Vec<Vec<f32>>,
+    /// Of each fold: whose it is. All folds of a product have the same known defects.
+    pub products: Vec<usize>,
 }
 
 impl Evidence {
@@ -183,7 +187,7 @@ impl Evidence {
             let of_part = |part: &usize| first_variant + variants * part..first_variant + variants * (part + 1);
             fold.variants = fold.bank.iter().flat_map(of_part).collect();
         }
-        let teaching = if how.lessons > 0 { known.halves(options.seed).0 } else { Vec::new() };
+        let teaching = if how.halve_known { known.halves(options.seed).0 } else { Vec::new() };
         let covers = covers.into_inner().expect("no picture panicked").into_iter().enumerate();
         let known = covers.map(|(defect, cover)| KnownPicture {
             picture: first_known + defect,
@@ -250,7 +254,7 @@ impl Evidence {
         options: &Options,
         folds: Range<usize>,
     ) -> Result<Vec<Vec<Scores>>, InspectError> {
-        let empty = Scores { good: Vec::new(), defects: Vec::new(), known: Vec::new() };
+        let empty = Scores { good: Vec::new(), defects: Vec::new(), known: Vec::new(), products: Vec::new() };
         let mut scores = vec![vec![empty; scorings.len()]; candidates.len()];
         for fold in &self.folds[folds] {
             let comparisons = self.comparisons(&[&fold.bank[..], &fold.variants].concat(), candidates, options)?;
@@ -262,6 +266,7 @@ impl Evidence {
                     let severities = fold.defects.iter().map(|defect| self.defects[*defect].severity);
                     scores.defects.push(severities.zip(all.by_ref()).collect());
                     scores.known.push(all.collect());
+                    scores.products.push(0);
                 }
             }
         }

@@ -16,12 +16,15 @@ use rand::seq::SliceRandom;
 
 use super::parts::hash;
 use super::{GoodParts, TeachError, stream};
-use crate::frame::Frame;
+use crate::frame::{Frame, Roi};
 use crate::teach::defects::Mask;
 
 /// Pictures of anomalous parts of one product, all different, none of them among its good parts; loaded when needed.
 pub struct KnownDefects<'a> {
     names: Vec<String>,
+    hashes: Vec<String>,
+    /// Width and height of each.
+    sizes: Vec<[u32; 2]>,
     /// The place of each in what `load` knows.
     places: Vec<usize>,
     load: Box<dyn Fn(usize) -> Result<KnownDefect, String> + Sync + 'a>,
@@ -38,7 +41,11 @@ pub struct KnownDefect {
 impl<'a> KnownDefects<'a> {
     /// No known defects, as usual.
     pub fn none() -> KnownDefects<'static> {
-        KnownDefects { names: vec![], places: vec![], load: Box::new(|_| unreachable!("there are none")) }
+        KnownDefects::loaded_by(|_| unreachable!("there are none"))
+    }
+
+    fn loaded_by<'b>(load: impl Fn(usize) -> Result<KnownDefect, String> + Sync + 'b) -> KnownDefects<'b> {
+        KnownDefects { names: vec![], hashes: vec![], sizes: vec![], places: vec![], load: Box::new(load) }
     }
 
     /// Loads every picture once and keeps the first of each that have the same pixels.
@@ -53,7 +60,7 @@ impl<'a> KnownDefects<'a> {
         load: impl Fn(usize) -> Result<KnownDefect, String> + Sync + 'a,
         good: &GoodParts,
     ) -> Result<KnownDefects<'a>, TeachError> {
-        let mut known = KnownDefects { names: vec![], places: vec![], load: Box::new(load) };
+        let mut known = KnownDefects::loaded_by(load);
         let good: HashSet<&String> = good.hashes().iter().collect();
         let mut seen = HashSet::new();
         for (place, name) in names.into_iter().enumerate() {
@@ -71,8 +78,10 @@ impl<'a> KnownDefects<'a> {
             if good.contains(&hash) {
                 return Err(TeachError::KnownIsGood { part: name });
             }
-            if seen.insert(hash) {
+            if seen.insert(hash.clone()) {
                 known.names.push(name);
+                known.hashes.push(hash);
+                known.sizes.push([frame.width(), frame.height()]);
                 known.places.push(place);
             }
         }
@@ -89,6 +98,26 @@ impl<'a> KnownDefects<'a> {
 
     pub fn name(&self, defect: usize) -> &str {
         &self.names[defect]
+    }
+
+    /// Of each: the first 16 hexadecimal digits of the SHA-256 of its size and pixels.
+    pub fn hashes(&self) -> &[String] {
+        &self.hashes
+    }
+
+    /// # Errors  `TeachError::Load` for the first picture that a region of interest is not inside of.
+    pub fn check_roi(&self, roi: Option<Roi>) -> Result<(), TeachError> {
+        let outside = |size: &[u32; 2]| roi.is_some_and(|roi| !roi.fits(size[0], size[1]));
+        match (roi, self.sizes.iter().position(outside)) {
+            (Some(roi), Some(defect)) => {
+                let ([width, height], name) = (self.sizes[defect], &self.names[defect]);
+                Err(TeachError::Load(format!(
+                    "{name}: is {width} × {height} pixels, and the region of interest {roi} reaches outside; leave the \
+                     picture out, or correct the region"
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// # Errors  `TeachError::Load`, a sentence that names the picture.

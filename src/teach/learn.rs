@@ -8,18 +8,19 @@
 use std::str::FromStr;
 
 use super::auto::AutoOptions;
-use super::choose::{Choice, gather_all, judged};
+use super::choose::{Choice, Tried, gather_all, judged, unlearned};
 use super::defects::Preset;
 use super::evidence::{DrawnDefect, Evidence, Gathering, Material};
 use super::losses::Loss;
 use super::samples::{Rows, Source, number};
-use super::study::{Candidate, Scoring};
-use super::train::{HeadShape, NormalityOptions, TrainError, TrainOptions, Trained, train_head, train_normality};
+use super::study::Candidate;
+use super::train::{
+    HeadShape, NormalityOptions, TrainError, TrainOptions, Trained, prototype_distance, train_head, train_normality,
+};
 use super::{Options, Progress, Stage, TeachError, lesson};
 use crate::inspect::card::Model;
-use crate::inspect::compare::median;
 use crate::inspect::embedding::Embeddings;
-use crate::inspect::metric::{Metric, Normality};
+use crate::inspect::metric::{Head, Metric, Normality};
 use crate::inspect::recipe::{Distance, HeadKind, Recipe, Scaling};
 use crate::inspect::{Extractor, InspectError};
 
@@ -31,8 +32,6 @@ pub struct LearnOptions {
     pub preset: Preset,
     /// Whether it learns from them at all, and not only from what is real: other products, known defects.
     pub synthetic: bool,
-    /// Whether parts are compared with the learned weight or centre of the good class instead of a bank.
-    pub prototype: bool,
 }
 
 /// On so many of those that are not judged defects are drawn, to learn from.
@@ -47,7 +46,7 @@ const STOPPING: usize = 4;
 impl LearnOptions {
     /// The defaults for a loss.
     pub fn for_loss(loss: Loss) -> LearnOptions {
-        LearnOptions { train: TrainOptions::for_loss(loss), preset: Preset::Mixed, synthetic: true, prototype: false }
+        LearnOptions { train: TrainOptions::for_loss(loss), preset: Preset::Mixed, synthetic: true }
     }
 
     /// Sets what `text` names: `shape=residual|linear|mlp`, `width`, `hidden`, `steps`, `batch`, `rate`, `decay`,
@@ -72,7 +71,7 @@ impl LearnOptions {
                 "patience" => self.train.patience = read(key, value)?,
                 "preset" if value == "none" => self.synthetic = false,
                 "reference" => {
-                    self.prototype = match value {
+                    self.train.prototype = match value {
                         "bank" => false,
                         "prototype" => true,
                         _ => return Err(format!("the reference is '{value}'; there are bank and prototype")),
@@ -115,8 +114,8 @@ pub fn learn(
     let mut how = how.clone();
     how.train.seed = options.seed;
     let trained = train_on(&evidence, &options.recipe, &how, 0, options, progress)?;
-    let learned = Learned::of(&options.recipe, trained, &how)?;
-    judged(&evidence, options, learned)
+    let learned = Learned::of(&options.recipe, trained, &how);
+    judged(&evidence, options, &unlearned(&evidence, options)?, learned)
 }
 
 /// The evidence at the recipe's own size for each product, with parts to learn from.
@@ -141,6 +140,7 @@ pub(super) fn gather(
 pub(super) fn try_heads(
     evidence: &[Evidence],
     options: &Options,
+    plain: &Tried,
     auto: &AutoOptions,
     progress: Progress,
 ) -> Result<Vec<(&'static str, Choice)>, TeachError> {
@@ -152,13 +152,14 @@ pub(super) fn try_heads(
         match train_on(evidence, &options.recipe, &how, 0, options, progress) {
             Ok(trained) => {
                 let learned_nothing = trained.best_step == 0;
-                let mut choice = judged(evidence, options, Learned::of(&options.recipe, trained, &how)?)?;
+                let mut choice = judged(evidence, options, plain, Learned::of(&options.recipe, trained, &how))?;
                 if learned_nothing {
                     choice.gain = 0.0;
                 }
                 heads.push((name, choice));
             }
-            Err(TeachError::Train(TrainError::TooFew { .. } | TrainError::HeldOut { .. })) => {}
+            // What cannot be learned from these parts is not taken.
+            Err(TeachError::Train(_)) => {}
             Err(error) => return Err(error),
         }
     }
@@ -171,33 +172,35 @@ pub(super) fn try_heads(
 /// * `options` — with the chosen recipe
 ///
 /// # Errors  `TeachError::Unusable`, or a score that cannot be trained.
-pub(super) fn try_normality(evidence: &[Evidence], options: &Options) -> Result<Vec<Choice>, TeachError> {
+pub(super) fn try_normality(
+    evidence: &[Evidence],
+    options: &Options,
+    plain: &Tried,
+) -> Result<Vec<Choice>, TeachError> {
     let mut how = LearnOptions::for_loss(Loss::default_of("softmax").expect("it is the name of a loss"));
     how.train.seed = options.seed;
     let (learn, held_out) = rows(evidence, &options.recipe, &how, 0, options)?;
     let training = NormalityOptions { seed: options.seed, ..NormalityOptions::default() };
     let head = match train_normality(&learn.samples(), &held_out.samples(), &training) {
+        Ok(Head::Mlp { weight, .. }) if weight.iter().all(|weight| *weight == 0.0) => return Ok(Vec::new()),
         Ok(head) => head,
         Err(TrainError::TooFew { .. } | TrainError::HeldOut { .. }) => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     };
     let good: Vec<usize> = (0..learn.labels.len()).filter(|row| learn.labels[*row] == 0).collect();
     let fitted = lesson::fit(&options.recipe, &learn.embeddings.select(&good), options.pca_width);
-    let unit = typical_score(&evidence[0], options)?;
+    let unit = plain.typical_score();
     let with_weight = |share: f32| {
         let normality = Some(Normality { head: head.clone(), weight: share * unit });
         let recipe = Recipe { normality: true, ..options.recipe.clone() };
-        judged(evidence, options, Learned { recipe, metric: Metric { normality, ..fitted.clone() }, prototypes: None })
+        judged(
+            evidence,
+            options,
+            plain,
+            Learned { recipe, metric: Metric { normality, ..fitted.clone() }, prototypes: None },
+        )
     };
     NORMALITY_SHARES.into_iter().map(with_weight).collect()
-}
-
-/// The median score of good parts.
-fn typical_score(evidence: &Evidence, options: &Options) -> Result<f32, TeachError> {
-    let scoring = Scoring { relative: options.recipe.relative, rule: options.recipe.score };
-    let plain = Candidate::untrained(options.recipe.clone());
-    let scores = evidence.scores_of(plain, &[scoring], options, 0..1)?;
-    Ok(median(&scores[0].good[0]))
 }
 
 /// Trains on the parts that a fold does not judge; a quarter of them and a third of the kinds say when to stop.
@@ -246,7 +249,12 @@ pub(super) fn rows(
         if !known.is_empty() {
             let plain = Candidate::untrained(raw.clone());
             let comparison = evidence.comparisons(&learn_good, &[plain], options)?.remove(0);
-            learn.collect_known(source, known.into_iter(), &comparison);
+            let mut shown = Rows::new(channels);
+            shown.collect_known(source, known.into_iter(), &comparison);
+            // One row is no class.
+            if shown.labels.len() > 1 {
+                learn.extend(shown);
+            }
         }
         let stop = stop.into_iter().filter(|defect| all_kinds || kept_out(defect));
         held_out.collect(source, &raw, &stop_good, stop);
@@ -264,27 +272,11 @@ pub struct Learned {
 
 impl Learned {
     /// * `recipe` — without a head
-    ///
-    /// # Errors  `TeachError::Recipe` if a prototype is asked for and the loss has none.
-    pub fn of(recipe: &Recipe, trained: Trained, how: &LearnOptions) -> Result<Learned, TeachError> {
-        let loss = &how.train.loss;
-        let prototypes = match (how.prototype, trained.prototypes.clone()) {
-            (false, _) => None,
-            (true, Some(rows)) => Some(rows),
-            (true, None) => {
-                let because = format!(
-                    "the loss {} learns no class weights to measure the distance to; leave out reference=prototype, or \
-                     take softmax, cos-face, arc-face or another classifier",
-                    loss.name()
-                );
-                return Err(TeachError::Recipe(because));
-            }
-        };
-        // Of class weights only the direction counts; a centre lies among the embeddings.
-        let distance = match (&prototypes, loss) {
-            (Some(_), Loss::Center(_)) => Distance::Euclidean,
-            (Some(_), _) => Distance::Cosine,
-            (None, _) => trained.distance(),
+    pub fn of(recipe: &Recipe, trained: Trained, how: &LearnOptions) -> Learned {
+        let prototypes = trained.prototypes.clone().filter(|_| how.train.prototype);
+        let distance = match prototypes {
+            Some(_) => prototype_distance(&how.train.loss),
+            None => trained.distance(),
         };
         let normalise = distance == Distance::Cosine;
         let prototypes = prototypes.map(|rows| if normalise { rows.normalise() } else { rows });
@@ -297,7 +289,7 @@ impl Learned {
             neighbours: if prototypes.is_some() { 1 } else { recipe.neighbours },
             ..recipe.clone()
         };
-        Ok(Learned { recipe, metric: Metric { head: Some(trained.head), ..Metric::default() }, prototypes })
+        Learned { recipe, metric: Metric { head: Some(trained.head), ..Metric::default() }, prototypes }
     }
 
     /// What parts of a product are measured by; the bank comes from the good parts if it is not learned.

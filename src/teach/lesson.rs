@@ -78,7 +78,9 @@ impl Lesson<'_> {
             return usize::MAX;
         }
         let bytes = parts * self.extractor.channels() * size_of::<f32>();
-        (self.options.candidate_bytes / bytes).max(1)
+        // Variants have the other half.
+        let shares = if self.augmentation.is_some() { 2 } else { 1 };
+        (self.options.candidate_bytes / shares / bytes).max(1)
     }
 
     /// The concatenated taps of `parts`, and how many rows each part has: all have the same number, unless their frames
@@ -101,12 +103,8 @@ impl Lesson<'_> {
         let Some(augmentation) = self.augmentation else {
             return Ok((Embeddings::new(self.extractor.channels(), vec![], false), vec![]));
         };
-        if self.options.recipe.distance.is_gaussian() {
-            let because = "variants of good parts join a bank, and Mahalanobis has none; leave out --augment";
-            return Err(TeachError::Recipe(because.to_owned()));
-        }
         let all: Vec<usize> = parts.iter().flat_map(|part| std::iter::repeat_n(*part, augmentation.count())).collect();
-        let most = self.options.candidate_bytes / (all.len() * self.extractor.channels() * size_of::<f32>());
+        let most = self.options.candidate_bytes / 2 / (all.len() * self.extractor.channels() * size_of::<f32>());
         let roi = self.options.recipe.roi_px;
         self.embed_all(&all, most.max(1), |i| load_variant(augmentation, roi, i, |at| self.load(parts[at])))
     }

@@ -179,7 +179,7 @@ pub enum TeachError {
     Train(#[from] train::TrainError),
     #[error("{part}: is given as a known defect, but among the good parts too; take it out of one of them")]
     KnownIsGood { part: String },
-    #[error("{part}: is given for two products; take it out of one of them")]
+    #[error("{part}: is given for two products, as a good part or as a known defect; take it out of one of them")]
     TwoProducts { part: String },
     #[error("{part}: the backbone gives numbers that are none for it; use another model")]
     NotFinite { part: String },
@@ -244,6 +244,17 @@ fn check_products(options: &Options, products: &[Product]) -> Result<(), TeachEr
         if let Some(part) = shared {
             return Err(TeachError::TwoProducts { part: good.name(part).to_owned() });
         }
+        product.known.check_roi(options.recipe.roi_px)?;
+    }
+    for Product { known, .. } in products {
+        let shared = (0..known.len()).find(|defect| !seen.insert(&known.hashes()[*defect]));
+        if let Some(defect) = shared {
+            return Err(TeachError::TwoProducts { part: known.name(defect).to_owned() });
+        }
+    }
+    if options.augment.given().is_some() && options.recipe.distance.is_gaussian() {
+        let because = "variants of good parts join a bank, and Mahalanobis has none; leave out --augment";
+        return Err(TeachError::Recipe(because.to_owned()));
     }
     if options.recipe.tiling.is_some() && options.metric != MetricChoice::Given {
         let because = "metrics are compared and learned on whole pictures, not on tiles; give '--metric none'";
@@ -272,6 +283,9 @@ fn finish(
     lesson.augmentation = choice.map_or(options.augment.given(), |choice| choice.augmentation);
     lesson.metric = choice.and_then(|choice| choice.metric.clone());
     lesson.prototype = choice.and_then(|choice| Some(choice.prototypes.as_ref()?.select(&[number])));
+    if lesson.prototype.is_some() {
+        lesson.augmentation = None;
+    }
     let (learned, scores, threshold) = if calibration.is_empty() {
         let (mut raw, rows) = lesson.embed(bank)?;
         let (variants, variant_rows) = lesson.embed_variants(bank)?;
@@ -295,8 +309,8 @@ fn finish(
     let judges = if calibration.is_empty() { bank } else { calibration };
     let mut inspector = lesson.inspector(&learned, threshold.value)?;
     let mut expected_catch = lesson.expected_catch(&inspector, judges)?;
-    let has_learned = lesson.metric.is_some();
-    expected_catch.extend(lesson.known_catch(&mut inspector, product.known, has_learned, choice.is_some())?);
+    let (has_learned, chose) = (lesson.metric.is_some(), matches!(options.metric, MetricChoice::Auto(_)));
+    expected_catch.extend(lesson.known_catch(&mut inspector, product.known, has_learned, chose)?);
     let probe = lesson.probe(judges[0])?;
     let probe_score = inspector.inspect(&probe)?.score;
     let about = About {

@@ -97,11 +97,19 @@ impl Rows {
             let raw = evidence.study().raw(defect.picture, comparison.recipe());
             let shown: Vec<usize> = match &defect.cover {
                 _ if raw.len() == 1 => vec![0],
-                Some(cover) => (0..raw.len()).filter(|patch| cover[*patch] >= SHOWN).collect(),
+                Some(cover) => covered(cover),
                 None => farthest(&comparison.distances(raw.clone())),
             };
             self.add(&raw, &shown, of, &mut rng(seed, defect.picture));
         }
+    }
+
+    /// Takes in other rows.
+    pub fn extend(&mut self, other: Rows) {
+        self.embeddings.extend(&other.embeddings);
+        self.labels.extend(other.labels);
+        self.kinds.extend(other.kinds);
+        self.products.extend(other.products);
     }
 
     fn add(&mut self, raw: &Embeddings, from: &[usize], Of { product, class, kind }: Of, rng: &mut ChaCha8Rng) {
@@ -120,6 +128,13 @@ struct Of {
     product: u16,
     class: u32,
     kind: u16,
+}
+
+/// The patches that are changed enough to show it, or else the one that is changed most.
+fn covered(cover: &[f32]) -> Vec<usize> {
+    let shown: Vec<usize> = (0..cover.len()).filter(|patch| cover[*patch] >= SHOWN).collect();
+    let most = (0..cover.len()).max_by(|a, b| cover[*a].total_cmp(&cover[*b])).filter(|patch| cover[*patch] > 0.0);
+    if shown.is_empty() { most.into_iter().collect() } else { shown }
 }
 
 /// The places of the largest distances.
@@ -151,6 +166,13 @@ fn rng(seed: u64, picture: usize) -> ChaCha8Rng {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mask_thinner_than_a_patch_still_shows_one() {
+        assert_eq!(covered(&[0.0, 0.2, 0.15, 0.1]), [1, 2]);
+        assert_eq!(covered(&[0.0, 0.02, 0.1, 0.0]), [2]);
+        assert!(covered(&[0.0, 0.0]).is_empty());
+    }
 
     #[test]
     fn good_patches_are_more_than_three_cells_from_a_change() {

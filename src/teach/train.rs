@@ -78,6 +78,9 @@ pub struct TrainOptions {
     /// The weight of the pull to the raw embedding, 0 or more; 1 by default. For a residual head ‖A‖²/C; for the others
     /// the mean squared difference between the cosine of two rows after the head and before it.
     pub nearness: f32,
+    /// Whether the head will be compared with the learned weight or centre of the good class; then a step is judged by the
+    /// distance to that, not to good rows. Not by default.
+    pub prototype: bool,
     /// α of mixup, for softmax and L2-softmax; none by default. The original experiments used 0.4.
     pub mixup: Option<f32>,
     /// After so many checks without a better one the training ends; 8 by default. A check is every [`CHECK_EVERY`]
@@ -99,6 +102,7 @@ impl Default for TrainOptions {
             learning_rate: 1e-3,
             weight_decay: 0.01,
             nearness: 1.0,
+            prototype: false,
             mixup: None,
             patience: 8,
             seed: 0,
@@ -172,6 +176,15 @@ pub struct Trained {
     /// From step 0 on, in order.
     pub history: Vec<Check>,
     distance: Distance,
+}
+
+/// How embeddings are compared with the learned weights or centres of classes: of weights only the direction counts, a
+/// centre lies among the embeddings.
+pub fn prototype_distance(loss: &Loss) -> Distance {
+    match loss {
+        Loss::Center(_) => Distance::Euclidean,
+        _ => Distance::Cosine,
+    }
 }
 
 impl Trained {

@@ -93,6 +93,13 @@ impl Counts {
                  equally often, in the same order{add}"
             )));
         }
+        let twice = |at: usize| args.profile[..at].contains(&args.profile[at]);
+        if let Some(at) = (0..products).find(|at| twice(*at)) {
+            bail!(Usage(format!(
+                "{} is given twice; every product needs a profile of its own",
+                args.profile[at].display()
+            )));
+        }
         if products > 1 && defects > 0 && defects != products {
             bail!(Usage(format!(
                 "{defects} folders of known defects are given for {products} products; give --defects once for each, in the \
@@ -301,7 +308,7 @@ pub fn expectation(profile: &Profile) -> String {
     nearest.sort_by(|a, b| b.score.total_cmp(&a.score));
     let nearest = nearest.iter().take(3).map(|scored| format!("{} {}", scored.part, scored.score));
     lines.push(format!("the least typical good parts: {}", nearest.collect::<Vec<_>>().join(", ")));
-    lines.push(format!("synthetic defects caught: {}", caught.collect::<Vec<_>>().join(", ")));
+    lines.push(format!("defects caught: {}", caught.collect::<Vec<_>>().join(", ")));
     let missed: Vec<&str> =
         about.expected_catch.iter().filter(|c| 2 * c.caught < c.of).map(|c| c.defect.as_str()).collect();
     if !missed.is_empty() {

@@ -6,7 +6,7 @@ use crate::inspect::recipe::{Distance, HeadKind, Recipe};
 use crate::teach::evidence::Evidence;
 use crate::teach::learn::{LearnOptions, train_on};
 use crate::teach::losses::Loss;
-use crate::teach::train::{HeadShape, TrainError, Trained};
+use crate::teach::train::{HeadShape, TrainError, Trained, prototype_distance};
 use crate::teach::{Options, TeachError};
 
 /// The width of a linear head, where there are as many channels.
@@ -63,13 +63,12 @@ pub fn own_distance(loss: &Loss) -> Distance {
     if loss.compares_directions() { Distance::Cosine } else { Distance::Euclidean }
 }
 
-/// What stands for the good class in the space of a head, and the distance to it: a centre lies among the embeddings,
-/// and of class weights only the direction counts.
+/// What stands for the good class in the space of a head, and the distance to it.
 pub fn prototype(loss: &Loss, trained: &Trained) -> Option<(Embeddings, Distance)> {
     let good = trained.prototypes.as_ref()?.select(&[0]);
-    match loss {
-        Loss::Center(_) => Some((good, Distance::Euclidean)),
-        _ => Some((good.normalise(), Distance::Cosine)),
+    match prototype_distance(loss) {
+        Distance::Cosine => Some((good.normalise(), Distance::Cosine)),
+        distance => Some((good, distance)),
     }
 }
 

@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::Tried;
 use crate::evaluate::metrics::auroc;
+use crate::inspect::recipe::Recipe;
 use crate::teach::defects::Severity;
 use crate::teach::evidence::Scores;
 use crate::teach::stream;
@@ -41,7 +42,7 @@ impl Weights {
         if drawn.iter().flatten().sum::<f64>() <= 0.0 {
             drawn.iter_mut().flatten().for_each(|weight| *weight = 1.0);
         }
-        let judges = tried.iter().flat_map(|tried| &tried.scores.known).map(Vec::len).max().unwrap_or(0) as f64;
+        let judges = tried.first().map_or(0, |tried| tried.scores.judges()) as f64;
         Weights { drawn, known: judges / (judges + KNOWN_EVEN) }
     }
 
@@ -58,7 +59,7 @@ impl Weights {
 
     /// * `draws` — which parts and defects of each fold
     fn quality_of(&self, scores: &Scores, draws: &[Draw]) -> f64 {
-        let (mut sum, mut weight, mut known, mut judges) = (0.0, 0.0, 0.0, 0);
+        let (mut sum, mut weight, mut known, mut judges) = (0.0, 0.0, 0.0, 0.0);
         for (fold, draw) in draws.iter().enumerate() {
             let mut good: Vec<f32> = draw.good.iter().map(|part| scores.good[fold][*part]).collect();
             good.sort_by(f32::total_cmp);
@@ -66,10 +67,13 @@ impl Weights {
                 sum += self.drawn[fold][defect] * share_below(&good, scores.defects[fold][defect].1);
                 weight += self.drawn[fold][defect];
             }
-            known += draw.known.iter().map(|defect| share_below(&good, scores.known[fold][*defect])).sum::<f64>();
-            judges += draw.known.len();
+            // A known defect is judged by every fold of its product and still counts once.
+            let once = 1.0 / scores.products.iter().filter(|product| **product == scores.products[fold]).count() as f64;
+            let told = draw.known.iter().map(|defect| share_below(&good, scores.known[fold][*defect]));
+            known += once * told.sum::<f64>();
+            judges += once * draw.known.len() as f64;
         }
-        (1.0 - self.known) * sum / weight.max(f64::MIN_POSITIVE) + self.known * known / (judges.max(1)) as f64
+        (1.0 - self.known) * sum / weight.max(f64::MIN_POSITIVE) + self.known * known / judges.max(f64::MIN_POSITIVE)
     }
 }
 
@@ -81,11 +85,20 @@ struct Draw {
 }
 
 impl Draw {
-    /// As many as there are, drawn with replacement.
-    fn new(scores: &Scores, fold: usize, rng: &mut ChaCha8Rng) -> Draw {
-        let mut some = |count: usize| (0..count).map(|_| rng.random_range(0..count)).collect();
-        let (good, defects) = (some(scores.good[fold].len()), some(scores.defects[fold].len()));
-        Draw { good, defects, known: some(scores.known[fold].len()) }
+    /// Of each fold as many as there are, drawn with replacement; of a product the same known defects in all folds.
+    fn of_folds(scores: &Scores, rng: &mut ChaCha8Rng) -> Vec<Draw> {
+        let mut some = |count: usize| (0..count).map(|_| rng.random_range(0..count)).collect::<Vec<_>>();
+        let mut folds: Vec<Draw> = Vec::new();
+        for fold in 0..scores.good.len() {
+            let (good, defects) = (some(scores.good[fold].len()), some(scores.defects[fold].len()));
+            let same = scores.products[..fold].iter().position(|product| *product == scores.products[fold]);
+            let known = match same {
+                Some(same) => folds[same].known.clone(),
+                None => some(scores.known[fold].len()),
+            };
+            folds.push(Draw { good, defects, known });
+        }
+        folds
     }
 }
 
@@ -107,7 +120,23 @@ fn middle(mut values: Vec<f64>) -> f64 {
 pub(super) fn weigh(tried: &mut [Tried]) -> Weights {
     let weights = Weights::of(tried);
     tried.iter_mut().for_each(|tried| tried.quality = weights.quality(tried));
+    let standings: Vec<f64> = tried.iter().map(|one| standing(one, tried)).collect();
+    tried.iter_mut().zip(standings).for_each(|(tried, standing)| tried.standing = standing);
     weights
+}
+
+/// [`Tried::standing`] among `all`.
+fn standing(one: &Tried, all: &[Tried]) -> f64 {
+    let mean_of = |relative: &dyn Fn(&Tried) -> bool| {
+        let related = || all.iter().filter(|other| other.rows == one.rows && relative(other));
+        related().map(|other| other.quality).sum::<f64>() / related().count() as f64
+    };
+    let same = |other: &Tried, pool: usize| {
+        let Recipe { score, relative, .. } = one.recipe;
+        Recipe { score, relative, pool, ..other.recipe.clone() } == Recipe { pool, ..one.recipe.clone() }
+    };
+    let other_scores = mean_of(&|other| other.recipe.pool == one.recipe.pool && same(other, one.recipe.pool));
+    (one.quality + other_scores + mean_of(&|other| same(other, one.recipe.pool))) / 3.0
 }
 
 impl Scores {
@@ -133,6 +162,14 @@ impl Scores {
         self.good.extend(other.good);
         self.defects.extend(other.defects);
         self.known.extend(other.known);
+        let next = self.products.iter().max().map_or(0, |last| last + 1);
+        self.products.extend(other.products.iter().map(|product| next + product));
+    }
+
+    /// How many known defects judge, of all products.
+    fn judges(&self) -> usize {
+        let first = |fold: &usize| !self.products[..*fold].contains(&self.products[*fold]);
+        (0..self.products.len()).filter(first).map(|fold| self.known[fold].len()).sum()
     }
 
     /// Of each fold and each of its defects, the share of good parts that it lies above.
@@ -148,11 +185,7 @@ impl Scores {
 
 /// The quality by each of many draws of the same parts and defects, the same draws for every metric.
 pub(super) fn draws(scores: &Scores, weights: &Weights, seed: u64) -> Vec<f64> {
-    let quality = |draw: u64| {
-        let rng = &mut stream(seed, 9_000_000 + draw);
-        let folds: Vec<Draw> = (0..scores.good.len()).map(|fold| Draw::new(scores, fold, rng)).collect();
-        weights.quality_of(scores, &folds)
-    };
+    let quality = |draw: u64| weights.quality_of(scores, &Draw::of_folds(scores, &mut stream(seed, 9_000_000 + draw)));
     (0..RESAMPLES as u64).map(quality).collect()
 }
 
@@ -168,14 +201,20 @@ pub(super) fn sure_gain(draws: &[f64], others: &[f64], but_one_of: usize) -> f64
 mod tests {
     use super::*;
     use crate::inspect::card::Model;
+    use crate::inspect::recipe::ScoreRule;
     use crate::teach::Options;
 
     /// A metric by which good parts score 1 to 4, and defects what is said.
     fn tried(defects: &[f32], known: &[f32]) -> Tried {
         let drawn = defects.iter().map(|score| (Severity::Clear, *score)).collect();
-        let scores = Scores { good: vec![vec![1.0, 2.0, 3.0, 4.0]], defects: vec![drawn], known: vec![known.to_vec()] };
+        let scores = Scores {
+            good: vec![vec![1.0, 2.0, 3.0, 4.0]],
+            defects: vec![drawn],
+            known: vec![known.to_vec()],
+            products: vec![0],
+        };
         let recipe = Options::for_model(&Model::built_in()).recipe;
-        Tried { recipe, rows: 1, cost: 1, quality: f64::NAN, auroc: scores.auroc(), scores }
+        Tried { recipe, rows: 1, cost: 1.0, quality: f64::NAN, standing: f64::NAN, auroc: scores.auroc(), scores }
     }
 
     #[test]
@@ -186,6 +225,23 @@ mod tests {
         let weights = Weights::of(&both);
         assert_eq!(weights.drawn, [[0.0, 0.0, 0.375 * 0.375 * 0.125]]);
         assert_eq!((weights.quality(&both[0]), weights.quality(&both[1])), (0.75, 1.0));
+    }
+
+    #[test]
+    fn a_known_defect_counts_once_however_many_folds_judge_it() {
+        let mut one = tried(&[3.5], &[4.5, 0.5]);
+        let (same, other) = (one.scores.clone(), tried(&[3.5], &[4.5]).scores);
+        one.scores.good.extend(same.good);
+        one.scores.defects.extend(same.defects);
+        one.scores.known.extend(same.known);
+        one.scores.products.push(0);
+        one.scores.extend(other);
+        assert_eq!((one.scores.products.clone(), one.scores.judges()), (vec![0, 0, 1], 3));
+        let weights = Weights::of(std::slice::from_ref(&one));
+        let share = 3.0 / 13.0;
+        assert!((weights.quality(&one) - ((1.0 - share) * 0.75 + share * 2.0 / 3.0)).abs() < 1e-12);
+        let draws = Draw::of_folds(&one.scores, &mut stream(1, 2));
+        assert_eq!(draws[0].known, draws[1].known);
     }
 
     #[test]
@@ -205,6 +261,27 @@ mod tests {
         let zero = [0.0; 100];
         let gains: Vec<f64> = (0..100).map(|draw| if draw < 15 { -1.0 } else { 1.0 }).collect();
         assert_eq!((sure_gain(&gains, &zero, 10), sure_gain(&gains, &zero, 4)), (-1.0, 1.0));
+    }
+
+    #[test]
+    fn what_is_good_is_good_in_its_neighbourhood() {
+        let with = |pool, score, known: &[f32]| {
+            let mut one = tried(&[], known);
+            (one.recipe.pool, one.recipe.score) = (pool, score);
+            one
+        };
+        let (max, top) = (ScoreRule::Max, ScoreRule::TopFraction(0.01));
+        // Known defects alone, of which each has the share of good parts below it: 1, ½ and 0.
+        let mut all = [with(1, max, &[9.0]), with(1, top, &[2.5]), with(3, top, &[0.5])];
+        weigh(&mut all);
+        let quality: Vec<f64> = all.iter().map(|one| one.quality).collect();
+        let (own, others) = (quality[0], (quality[0] + quality[1]) / 2.0);
+        let family = quality.iter().sum::<f64>() / 3.0;
+        assert!((all[0].standing - (own + others + family) / 3.0).abs() < 1e-12);
+        // Another bank is no relative.
+        all[1].rows = 2;
+        weigh(&mut all);
+        assert!((all[1].standing - all[1].quality).abs() < 1e-12);
     }
 
     #[test]

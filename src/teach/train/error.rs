@@ -37,6 +37,11 @@ pub enum TrainError {
     #[error("mixup does not go with loss '{loss}', only with 'softmax' and 'l2-softmax'; leave it out")]
     Mixup { loss: &'static str },
     #[error(
+        "the loss {loss} learns no class weights to measure the distance to; leave out reference=prototype, or take softmax, \
+         cos-face, arc-face or another classifier"
+    )]
+    NoPrototype { loss: &'static str },
+    #[error(
         "loss '{loss}' is no number any more at step {step} with learning rate {learning_rate}; try {}",
         learning_rate / 10.0
     )]
@@ -72,6 +77,9 @@ pub fn check_options(options: &TrainOptions, learn: &Samples) -> Result<(), Trai
     check_shape(options.shape, learn.embeddings.width())?;
     if options.mixup.is_some() && !Mixup::suits(&options.loss) {
         return Err(TrainError::Mixup { loss: options.loss.name() });
+    }
+    if options.prototype && !options.loss.is_classification() {
+        return Err(TrainError::NoPrototype { loss: options.loss.name() });
     }
     check_batch(learn, options.batch)
 }

@@ -318,3 +318,15 @@ fn the_good_parts_of_several_products_are_classes_enough() {
     let held_out = two_products(2, &[(1, 3, [9, 10])]);
     assert!(train_head(&learn.samples(), &held_out.samples(), &quick("arc-face"), &|_, _| ()).is_ok());
 }
+
+#[test]
+fn a_prototype_is_judged_as_it_will_be_used_and_is_never_the_random_start() {
+    for name in ["cos-face", "center"] {
+        let options = TrainOptions { prototype: true, shape: HeadShape::Linear { width: 8 }, ..quick(name) };
+        let trained = train(&options).unwrap();
+        assert!(trained.best_step > 0, "{name}");
+        assert!(best_auroc(&trained) > trained.history[0].auroc, "{name}: {:?}", trained.history);
+    }
+    let error = train(&TrainOptions { prototype: true, ..quick("triplet") }).unwrap_err();
+    assert!(error.to_string().starts_with("the loss triplet learns no class weights"), "{error}");
+}

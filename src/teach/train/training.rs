@@ -8,7 +8,7 @@ use super::body::Body;
 use super::judge::{self, Judge};
 use super::mixup::{self, Mixup};
 use super::standard::Standard;
-use super::{Samples, Stream, TrainError, TrainOptions, distance_of, stream};
+use super::{Samples, Stream, TrainError, TrainOptions, distance_of, prototype_distance, stream};
 use crate::inspect::bank::Bank;
 use crate::inspect::embedding::Embeddings;
 use crate::inspect::metric::Head;
@@ -97,13 +97,25 @@ impl<'a> Training<'a> {
     pub fn state(&self, judge: &Judge) -> Result<(Option<f64>, Kept)> {
         let head = self.body.export(&self.standard)?;
         let prototypes = self.criterion.prototypes().map(embeddings).transpose()?;
-        let distance = distance_of(&self.options.loss);
+        let distance = match self.options.prototype {
+            true => prototype_distance(&self.options.loss),
+            false => distance_of(&self.options.loss),
+        };
         let embed = |rows: &Embeddings| match distance {
             Distance::Cosine => head.apply(rows).normalise(),
             _ => head.apply(rows),
         };
-        let bank = |(product, rows): (&u16, &Embeddings)| (*product, Bank::new(embed(rows), distance));
-        let banks: BTreeMap<u16, Bank> = self.banks.iter().map(bank).collect();
+        let bank = |(number, (product, rows)): (usize, (&u16, &Embeddings))| {
+            let rows = match &prototypes {
+                Some(learned) if self.options.prototype && distance == Distance::Cosine => {
+                    learned.select(&[number]).normalise()
+                }
+                Some(learned) if self.options.prototype => learned.select(&[number]),
+                _ => embed(rows),
+            };
+            (*product, Bank::new(rows, distance))
+        };
+        let banks: BTreeMap<u16, Bank> = self.banks.iter().enumerate().map(bank).collect();
         let auroc = judge.auroc(|product, rows| match banks.get(&product) {
             Some(bank) => bank.distances(&embed(rows), 1),
             None => vec![f32::NAN; rows.len()],
