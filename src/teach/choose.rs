@@ -141,7 +141,7 @@ pub fn choose(
     let choice = decide(tried, plain, options.seed);
     let options = Options { recipe: choice.recipe.clone(), bank_rows: choice.rows, ..options.clone() };
     let choice = with_augmentation(choice, model, &options, materials, progress)?;
-    if !can_learn(&options.recipe, materials) {
+    if !can_learn(&options.recipe, materials) || !auto.learns() {
         return Ok(with_learned(choice, Vec::new()));
     }
     let evidence = learn::gather(model, &options, Preset::Mixed, materials, progress)?;

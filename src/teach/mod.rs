@@ -1,5 +1,9 @@
 //! Good parts -> Profile.
 //!
+//! `evidence` draws synthetic defects on held-out good parts, beside `known` ones; `choose` takes a recipe by it, and `learn`
+//! a head or a score of patches where that is better still; `lesson` then embeds, thins by `coreset` and calibrates. Several
+//! products share the metric and nothing else.
+//!
 //! A third of the parts, drawn by the seed, is kept from the bank and from every choice; their scores give the
 //! threshold and its promise. With fewer than [`SPLIT_FROM`] parts that would leave too few to say anything, so k-fold
 //! scores stand in, and the profile says that its promise is an estimate.

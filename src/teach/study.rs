@@ -127,7 +127,8 @@ impl Study {
 
     /// At most `rows` concatenated taps of each picture, drawn by `seed`.
     pub fn sample(&self, pictures: &[usize], rows: usize, recipe: &Recipe, seed: u64) -> Embeddings {
-        let mut data = Vec::new();
+        let [height, width] = recipe.grid();
+        let mut data = Vec::with_capacity(pictures.len() * rows.min(height * width) * self.channels(recipe));
         for &picture in pictures {
             let raw = self.raw(picture, recipe);
             let mut rng = stream(seed, picture as u64);
