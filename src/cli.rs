@@ -154,7 +154,8 @@ pub struct MetricArgs {
     pub metric: Option<MetricArg>,
     /// For a learned head, as shape=linear,width=64,steps=600; also hidden, batch, rate, decay, nearness, mixup,
     /// patience, preset (none for no synthetic defects), reference=prototype (the learned class weight instead of a bank).
-    /// For auto also losses=NAME+NAME (or none), sizes=256+384
+    /// For auto, of these those that suit every loss, and losses=NAME+NAME (or none), normality=false, sizes=256+384,
+    /// rows=8000
     #[arg(long, value_name = "NAME=VALUE,…")]
     pub metric_options: Option<String>,
 }

@@ -24,7 +24,7 @@ pub use permutation::permutation_p_value;
 pub use pixels::{FPR_LIMIT, PixelFigures, PixelScores};
 pub use precision::average_precision;
 pub use spearman::spearman;
-pub use spread::mean_and_spread;
+pub use spread::{mean_and_spread, median};
 
 /// Area under the receiver operating characteristic: the chance that an anomalous part scores above a good one.
 ///

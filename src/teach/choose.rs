@@ -31,7 +31,7 @@ use crate::inspect::metric::Metric;
 use crate::inspect::recipe::{Granularity, HeadKind, Recipe};
 use crate::inspect::{Extractor, InspectError};
 use crate::profile::Chosen;
-use crate::teach::defects::Preset;
+use crate::teach::defects::{Preset, Severity};
 
 mod grid;
 mod quality;
@@ -73,9 +73,6 @@ pub struct Tried {
     /// That of its relatives too: the mean of its own, of all ways to the score from its distances, and of those with
     /// another pooling as well. One quality is a draw; what is good is good in its neighbourhood.
     pub standing: f64,
-    /// Of each severity from faint to plain, and of the known defects: the chance that such a defect scores above a good
-    /// part.
-    pub auroc: [f64; 5],
     scores: Scores,
 }
 
@@ -110,13 +107,13 @@ pub fn choose(
     progress: Progress,
 ) -> Result<Choice, TeachError> {
     let plain = &options.recipe;
+    // What a head may learn from does not choose the recipe that it is learned on.
+    let halve_known = can_learn(plain, auto, materials);
     let mut tried: Vec<Tried> = Vec::new();
     for input_px in sizes(model, options, auto, materials)? {
         let size =
             Recipe { input_px, taps: model.card.taps.iter().map(|tap| tap.name.clone()).collect(), ..plain.clone() };
         let extractor = Extractor::new(model, &size).map_err(InspectError::from)?;
-        // What a head may learn from does not choose the recipe that it is learned on.
-        let halve_known = can_learn(plain, materials) && auto.learns();
         let how = Gathering {
             halve_known,
             ..Gathering::within_memory(&model.card, &size, materials.len(), 0, Preset::Mixed)
@@ -141,7 +138,7 @@ pub fn choose(
     let choice = decide(tried, plain, options.seed);
     let options = Options { recipe: choice.recipe.clone(), bank_rows: choice.rows, ..options.clone() };
     let choice = with_augmentation(choice, model, &options, materials, progress)?;
-    if !can_learn(&options.recipe, materials) || !auto.learns() {
+    if !can_learn(&options.recipe, auto, materials) {
         return Ok(with_learned(choice, Vec::new()));
     }
     let evidence = learn::gather(model, &options, Preset::Mixed, materials, progress)?;
@@ -222,10 +219,10 @@ impl Gathering {
     }
 }
 
-/// Whether there are parts enough to learn from, and the recipe takes a head.
-fn can_learn(recipe: &Recipe, materials: &[Material]) -> bool {
+/// Whether anything is to be learned, there are parts enough to learn from, and the recipe takes a head.
+fn can_learn(recipe: &Recipe, auto: &AutoOptions, materials: &[Material]) -> bool {
     let enough = materials.iter().all(|material| material.parts.len() >= LEAST_PARTS);
-    enough && recipe.head == HeadKind::Identity && !recipe.distance.is_gaussian()
+    auto.learns() && enough && recipe.head == HeadKind::Identity && !recipe.distance.is_gaussian()
 }
 
 /// The choice with the best of what was learned on it, if that is better by more than chance.
@@ -285,8 +282,7 @@ pub(crate) fn try_all(
     let tried = recipes.iter().zip(scores).flat_map(|(recipe, scores)| {
         scorings.iter().zip(scores).map(|(scoring, scores)| {
             let recipe = Recipe { relative: scoring.relative, score: scoring.rule, ..recipe.clone() };
-            let (rows, cost) = (options.bank_rows, cost(evidence, &recipe, options.bank_rows));
-            Tried { recipe, rows, cost, quality: f64::NAN, standing: f64::NAN, auroc: scores.auroc(), scores }
+            Tried::new(evidence, recipe, scores, options)
         })
     });
     Ok(tried.collect())
@@ -302,6 +298,12 @@ fn together(of_each: Vec<Vec<Vec<Scores>>>) -> Vec<Vec<Scores>> {
 }
 
 impl Tried {
+    /// Its quality is found beside that of others, by [`weigh`].
+    fn new(evidence: &[Evidence], recipe: Recipe, scores: Scores, options: &Options) -> Tried {
+        let (rows, cost) = (options.bank_rows, cost(evidence, &recipe, options.bank_rows));
+        Tried { recipe, rows, cost, quality: f64::NAN, standing: f64::NAN, scores }
+    }
+
     /// The median score of good parts, of the first fold.
     pub(super) fn typical_score(&self) -> f32 {
         median(&self.scores.good[0])
@@ -327,7 +329,7 @@ fn remembered(taken: &Tried, plain: &Tried, gain: f64, tried: usize) -> Chosen {
         tried,
         quality: taken.quality,
         plain_quality: plain.quality,
-        faint: if taken.auroc[0].is_finite() { taken.auroc[0] } else { 0.0 },
+        faint: taken.scores.auroc(Severity::Faint).unwrap_or(0.0),
         because: because(taken, plain, gain),
     }
 }
@@ -375,16 +377,7 @@ fn try_each(
     };
     let of_each = evidence.iter().zip(candidates).map(of_one).collect::<Result<Vec<_>, InspectError>>()?;
     let scores = together(of_each).remove(0).remove(0);
-    let (rows, cost) = (options.bank_rows, cost(evidence, recipe, options.bank_rows));
-    Ok(Tried {
-        recipe: recipe.clone(),
-        rows,
-        cost,
-        quality: f64::NAN,
-        standing: f64::NAN,
-        auroc: scores.auroc(),
-        scores,
-    })
+    Ok(Tried::new(evidence, recipe.clone(), scores, options))
 }
 
 /// How one candidate does on all products.

@@ -15,7 +15,7 @@ use super::losses::Loss;
 use super::samples::{Rows, Source, number};
 use super::study::Candidate;
 use super::train::{
-    HeadShape, NormalityOptions, TrainError, TrainOptions, Trained, prototype_distance, train_head, train_normality,
+    HeadShape, NormalityOptions, TrainError, TrainOptions, Trained, prototypes, train_head, train_normality,
 };
 use super::{Options, Progress, Stage, TeachError, lesson};
 use crate::inspect::card::Model;
@@ -273,18 +273,16 @@ pub struct Learned {
 impl Learned {
     /// * `recipe` — without a head
     pub fn of(recipe: &Recipe, trained: Trained, how: &LearnOptions) -> Learned {
-        let prototypes = trained.prototypes.clone().filter(|_| how.train.prototype);
-        let distance = match prototypes {
-            Some(_) => prototype_distance(&how.train.loss),
-            None => trained.distance(),
+        let learned = trained.prototypes.clone().filter(|_| how.train.prototype);
+        let (prototypes, distance) = match learned.map(|learned| prototypes(&how.train.loss, learned)) {
+            Some((prototypes, distance)) => (Some(prototypes), distance),
+            None => (None, trained.distance()),
         };
-        let normalise = distance == Distance::Cosine;
-        let prototypes = prototypes.map(|rows| if normalise { rows.normalise() } else { rows });
         let recipe = Recipe {
             head: trained.head.kind(),
             scaling: Scaling::None,
             distance,
-            normalise,
+            normalise: distance == Distance::Cosine,
             prototype: prototypes.is_some(),
             neighbours: if prototypes.is_some() { 1 } else { recipe.neighbours },
             ..recipe.clone()

@@ -178,12 +178,12 @@ pub struct Trained {
     distance: Distance,
 }
 
-/// How embeddings are compared with the learned weights or centres of classes: of weights only the direction counts, a
-/// centre lies among the embeddings.
-pub fn prototype_distance(loss: &Loss) -> Distance {
+/// Learned weights or centres of classes as embeddings are compared with them, and by which distance: of weights only the
+/// direction counts, a centre lies among the embeddings.
+pub fn prototypes(loss: &Loss, learned: Embeddings) -> (Embeddings, Distance) {
     match loss {
-        Loss::Center(_) => Distance::Euclidean,
-        _ => Distance::Cosine,
+        Loss::Center(_) => (learned, Distance::Euclidean),
+        _ => (learned.normalise(), Distance::Cosine),
     }
 }
 

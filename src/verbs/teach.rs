@@ -41,7 +41,7 @@ const MAX_BAD_FRAMES: u32 = 10;
 /// Runs the verb.
 /// # Errors  Whatever keeps it from a profile: the pictures, the camera, the model, too few parts, a full disk.
 pub fn run(args: &Teach) -> anyhow::Result<ExitCode> {
-    let counts = Counts::of(args)?;
+    check_counts(args)?;
     args.profile.iter().try_for_each(|profile| generations::can_save(profile))?;
     let model = Model::open(args.model.as_deref())?;
     let mut options = options(&args.learn, args.threads, &model)?;
@@ -63,51 +63,47 @@ pub fn run(args: &Teach) -> anyhow::Result<ExitCode> {
         drop(source);
         let names = (1..=frames.len()).map(|number| format!("picture {number}")).collect();
         let parts = GoodParts::read(names, |part| Ok(frames[part].clone()))?;
-        learn(args, &model, &options, old, vec![parts], counts)?;
+        learn(args, &model, &options, old, vec![parts])?;
     } else {
         let old = earlier(args, &options)?;
-        let folders =
-            |product: usize| if counts.products == 1 { &args.from[..] } else { &args.from[product..=product] };
-        let parts = (0..counts.products).map(|product| read_parts(folders(product))).collect::<Result<_, _>>()?;
-        learn(args, &model, &options, old, parts, counts)?;
+        let parts = args.from.chunks(folders_a_product(args, &args.from)).map(read_parts).collect::<Result<_, _>>()?;
+        learn(args, &model, &options, old, parts)?;
     }
     let profiles: Vec<String> = args.profile.iter().map(|profile| profile.display().to_string()).collect();
     println!("{} in {:.1} s", profiles.join(", "), started.elapsed().as_secs_f32());
     Ok(ExitCode::SUCCESS)
 }
 
-/// How many products are taught.
-#[derive(Clone, Copy)]
-struct Counts {
-    products: usize,
+/// Every product has a profile, and with several of them each has a folder of good parts.
+/// # Errors  Folders, profiles and known defects do not belong together.
+fn check_counts(args: &Teach) -> anyhow::Result<()> {
+    let (products, folders, defects) = (args.profile.len(), args.from.len(), args.defects.len());
+    if products > 1 && (folders != products || args.add) {
+        let add = if args.add { ", and --add is for one product" } else { "" };
+        bail!(Usage(format!(
+            "{products} profiles are to be taught from {folders} folders; for several products give --from and --profile \
+             equally often, in the same order{add}"
+        )));
+    }
+    let twice = |at: usize| args.profile[..at].contains(&args.profile[at]);
+    if let Some(at) = (0..products).find(|at| twice(*at)) {
+        bail!(Usage(format!(
+            "{} is given twice; every product needs a profile of its own",
+            args.profile[at].display()
+        )));
+    }
+    if products > 1 && defects > 0 && defects != products {
+        bail!(Usage(format!(
+            "{defects} folders of known defects are given for {products} products; give --defects once for each, in the \
+             order of --from, or not at all"
+        )));
+    }
+    Ok(())
 }
 
-impl Counts {
-    /// # Errors  Folders, profiles and known defects do not belong together.
-    fn of(args: &Teach) -> anyhow::Result<Counts> {
-        let (products, folders, defects) = (args.profile.len(), args.from.len(), args.defects.len());
-        if products > 1 && (folders != products || args.add) {
-            let add = if args.add { ", and --add is for one product" } else { "" };
-            bail!(Usage(format!(
-                "{products} profiles are to be taught from {folders} folders; for several products give --from and --profile \
-                 equally often, in the same order{add}"
-            )));
-        }
-        let twice = |at: usize| args.profile[..at].contains(&args.profile[at]);
-        if let Some(at) = (0..products).find(|at| twice(*at)) {
-            bail!(Usage(format!(
-                "{} is given twice; every product needs a profile of its own",
-                args.profile[at].display()
-            )));
-        }
-        if products > 1 && defects > 0 && defects != products {
-            bail!(Usage(format!(
-                "{defects} folders of known defects are given for {products} products; give --defects once for each, in the \
-                 order of --from, or not at all"
-            )));
-        }
-        Ok(Counts { products })
-    }
+/// All folders are of the one product, or each of one of several.
+fn folders_a_product(args: &Teach, folders: &[PathBuf]) -> usize {
+    if args.profile.len() == 1 { folders.len().max(1) } else { 1 }
 }
 
 /// The pictures in some folders, as parts of one product.
@@ -231,7 +227,6 @@ fn learn(
     options: &Options,
     old: Option<Profile>,
     mut parts: Vec<GoodParts>,
-    counts: Counts,
 ) -> anyhow::Result<()> {
     let bars = Bars::default();
     let progress = |stage, done, total| bars.step(stage, done, total);
@@ -244,7 +239,7 @@ fn learn(
         vec![added.profile]
     } else {
         parts.iter().for_each(|parts| announce(parts, options));
-        let images = known_images(&args.defects, counts)?;
+        let images = known_images(args)?;
         let known = images.iter().zip(&parts).map(|(images, good)| known::read(images, good));
         let known: Vec<KnownDefects> = known.collect::<Result<_, _>>()?;
         known.iter().filter(|known| !known.is_empty()).for_each(|known| println!("{} known defects", known.len()));
@@ -255,7 +250,7 @@ fn learn(
     };
     for (file, profile) in args.profile.iter().zip(&mut profiles) {
         generations::save(file, profile)?;
-        if counts.products > 1 {
+        if args.profile.len() > 1 {
             println!("{}:", file.display());
         }
         println!("{}", expectation(profile));
@@ -264,12 +259,13 @@ fn learn(
 }
 
 /// The known defects of each product.
-fn known_images(folders: &[PathBuf], counts: Counts) -> anyhow::Result<Vec<Vec<LabelledImage>>> {
-    let mut images = folders.iter().map(|folder| anomalous_parts(folder)).collect::<Result<Vec<_>, _>>()?;
-    if counts.products == 1 {
-        images = vec![images.concat()];
-    }
-    images.resize(counts.products, Vec::new());
+fn known_images(args: &Teach) -> anyhow::Result<Vec<Vec<LabelledImage>>> {
+    let of_product = |folders: &[PathBuf]| -> anyhow::Result<_> {
+        Ok(folders.iter().map(|folder| anomalous_parts(folder)).collect::<Result<Vec<_>, _>>()?.concat())
+    };
+    let folders = args.defects.chunks(folders_a_product(args, &args.defects));
+    let mut images = folders.map(of_product).collect::<anyhow::Result<Vec<_>>>()?;
+    images.resize(args.profile.len(), Vec::new());
     Ok(images)
 }
 

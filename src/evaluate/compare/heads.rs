@@ -6,7 +6,7 @@ use crate::inspect::recipe::{Distance, HeadKind, Recipe};
 use crate::teach::evidence::Evidence;
 use crate::teach::learn::{LearnOptions, train_on};
 use crate::teach::losses::Loss;
-use crate::teach::train::{HeadShape, TrainError, Trained, prototype_distance};
+use crate::teach::train::{HeadShape, TrainError, Trained, prototypes};
 use crate::teach::{Options, TeachError};
 
 /// The width of a linear head, where there are as many channels.
@@ -65,11 +65,7 @@ pub fn own_distance(loss: &Loss) -> Distance {
 
 /// What stands for the good class in the space of a head, and the distance to it.
 pub fn prototype(loss: &Loss, trained: &Trained) -> Option<(Embeddings, Distance)> {
-    let good = trained.prototypes.as_ref()?.select(&[0]);
-    match prototype_distance(loss) {
-        Distance::Cosine => Some((good.normalise(), Distance::Cosine)),
-        distance => Some((good, distance)),
-    }
+    Some(prototypes(loss, trained.prototypes.as_ref()?.select(&[0])))
 }
 
 /// The learned steps of a head alone.

@@ -1,4 +1,4 @@
-//! Mean and standard deviation.
+//! Mean and standard deviation, and the median.
 
 /// The mean and the sample standard deviation of `values`, for figures of several seeds or products.
 ///
@@ -17,6 +17,18 @@ pub fn mean_and_spread(values: &[f64]) -> (f64, f64) {
     let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
     let spread = if values.len() < 2 { f64::NAN } else { (squares / (count - 1.0)).sqrt() };
     (mean, spread)
+}
+
+/// The median; of an even number of values the mean of the two in the middle.
+/// * `sorted` — at least one, in ascending order
+///
+/// ```
+/// use rejectd::evaluate::metrics::median;
+/// assert_eq!((median(&[1.0, 2.0, 9.0]), median(&[1.0, 2.0, 4.0, 9.0])), (2.0, 3.0));
+/// ```
+pub fn median(sorted: &[f64]) -> f64 {
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[middle] } else { 0.5 * (sorted[middle - 1] + sorted[middle]) }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::Tried;
-use crate::evaluate::metrics::auroc;
+use crate::evaluate::metrics::{auroc, median};
 use crate::inspect::recipe::Recipe;
 use crate::teach::defects::Severity;
 use crate::teach::evidence::Scores;
@@ -35,7 +35,9 @@ impl Weights {
         let mut drawn = told.first().cloned().unwrap_or_default();
         for (fold, weights) in drawn.iter_mut().enumerate() {
             for (defect, weight) in weights.iter_mut().enumerate() {
-                let median = middle(told.iter().map(|of| of[fold][defect]).collect());
+                let mut shares: Vec<f64> = told.iter().map(|of| of[fold][defect]).collect();
+                shares.sort_by(f64::total_cmp);
+                let median = median(&shares);
                 *weight = (median - 0.5).max(0.0).powi(2) * (1.0 - median);
             }
         }
@@ -109,13 +111,6 @@ fn share_below(sorted: &[f32], score: f32) -> f64 {
     (below + not_above) as f64 / (2 * sorted.len().max(1)) as f64
 }
 
-/// The median; the mean of both in the middle of an even number.
-fn middle(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let half = values.len() / 2;
-    if values.len() % 2 == 1 { values[half] } else { (values[half - 1] + values[half]) / 2.0 }
-}
-
 /// Finds the quality of all that was tried, by the weights that are returned.
 pub(super) fn weigh(tried: &mut [Tried]) -> Weights {
     let weights = Weights::of(tried);
@@ -140,21 +135,14 @@ fn standing(one: &Tried, all: &[Tried]) -> f64 {
 }
 
 impl Scores {
-    /// The AUROC of each severity, from faint to plain, and of the known defects, as a mean over the folds that have
-    /// some; no number without any.
-    pub fn auroc(&self) -> [f64; 5] {
-        let over_folds = |anomalous: &dyn Fn(usize) -> Vec<f32>| {
-            let of_fold = |(fold, good): (usize, &Vec<f32>)| {
-                Some(anomalous(fold)).filter(|a| !a.is_empty()).map(|a| auroc(good, &a))
-            };
-            let folds: Vec<f64> = self.good.iter().enumerate().filter_map(of_fold).collect();
-            if folds.is_empty() { f64::NAN } else { folds.iter().sum::<f64>() / folds.len() as f64 }
+    /// The AUROC of the defects of a severity, a mean over the folds that have some; none without any.
+    pub(super) fn auroc(&self, severity: Severity) -> Option<f64> {
+        let of_fold = |(good, defects): (&Vec<f32>, &Vec<(Severity, f32)>)| {
+            let drawn: Vec<f32> = defects.iter().filter(|d| d.0 == severity).map(|d| d.1).collect();
+            (!drawn.is_empty()).then(|| auroc(good, &drawn))
         };
-        let drawn = |severity| {
-            move |fold: usize| self.defects[fold].iter().filter(|d| d.0 == severity).map(|d| d.1).collect::<Vec<f32>>()
-        };
-        let [a, b, c, d] = Severity::ALL.map(|severity| over_folds(&drawn(severity)));
-        [a, b, c, d, over_folds(&|fold| self.known[fold].clone())]
+        let folds: Vec<f64> = self.good.iter().zip(&self.defects).filter_map(of_fold).collect();
+        (!folds.is_empty()).then(|| folds.iter().sum::<f64>() / folds.len() as f64)
     }
 
     /// Takes in the folds of another product.
@@ -214,7 +202,7 @@ mod tests {
             products: vec![0],
         };
         let recipe = Options::for_model(&Model::built_in()).recipe;
-        Tried { recipe, rows: 1, cost: 1.0, quality: f64::NAN, standing: f64::NAN, auroc: scores.auroc(), scores }
+        Tried { recipe, rows: 1, cost: 1.0, quality: f64::NAN, standing: f64::NAN, scores }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{Parameter, values};
+use crate::evaluate::metrics::median;
 
 /// Above it an exponential of a logit leaves f32; the paper has no bound.
 const HIGHEST_SCALE: f64 = 64.0;
@@ -81,11 +82,6 @@ pub fn fixed_scale(classes: usize, lowest: f64) -> f64 {
 
 fn bounded(scale: f64, lowest: f64) -> f64 {
     scale.max(lowest).min(HIGHEST_SCALE)
-}
-
-fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] } else { 0.5 * (sorted[middle - 1] + sorted[middle]) }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::body::Body;
 use super::judge::{self, Judge};
 use super::mixup::{self, Mixup};
 use super::standard::Standard;
-use super::{Samples, Stream, TrainError, TrainOptions, distance_of, prototype_distance, stream};
+use super::{Samples, Stream, TrainError, TrainOptions, distance_of, stream};
 use crate::inspect::bank::Bank;
 use crate::inspect::embedding::Embeddings;
 use crate::inspect::metric::Head;
@@ -97,22 +97,15 @@ impl<'a> Training<'a> {
     pub fn state(&self, judge: &Judge) -> Result<(Option<f64>, Kept)> {
         let head = self.body.export(&self.standard)?;
         let prototypes = self.criterion.prototypes().map(embeddings).transpose()?;
-        let distance = match self.options.prototype {
-            true => prototype_distance(&self.options.loss),
-            false => distance_of(&self.options.loss),
-        };
+        let compared = prototypes.clone().filter(|_| self.options.prototype);
+        let compared = compared.map(|learned| super::prototypes(&self.options.loss, learned));
+        let distance = compared.as_ref().map_or(distance_of(&self.options.loss), |(_, distance)| *distance);
         let embed = |rows: &Embeddings| match distance {
             Distance::Cosine => head.apply(rows).normalise(),
             _ => head.apply(rows),
         };
         let bank = |(number, (product, rows)): (usize, (&u16, &Embeddings))| {
-            let rows = match &prototypes {
-                Some(learned) if self.options.prototype && distance == Distance::Cosine => {
-                    learned.select(&[number]).normalise()
-                }
-                Some(learned) if self.options.prototype => learned.select(&[number]),
-                _ => embed(rows),
-            };
+            let rows = compared.as_ref().map_or_else(|| embed(rows), |(learned, _)| learned.select(&[number]));
             (*product, Bank::new(rows, distance))
         };
         let banks: BTreeMap<u16, Bank> = self.banks.iter().enumerate().map(bank).collect();
