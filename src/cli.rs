@@ -117,7 +117,7 @@ pub struct Teach {
 #[derive(Debug, Args)]
 #[group(id = "learn", multiple = true)]
 pub struct LearnArgs {
-    /// Ask for at most so many false rejects, as 0.05 or 5%; the smallest bound that the parts allow if absent
+    /// Ask for at most so many false rejects, as 0.02 or 2%; 5%, or the smallest bound that fewer parts allow, if absent
     #[arg(long, value_name = "FRACTION", value_parser = parse_fraction)]
     pub max_false_rejects: Option<f64>,
     /// The most rows that the bank may have; if absent 2000, or up to 8000 where auto finds that it needs them

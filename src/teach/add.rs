@@ -106,8 +106,9 @@ fn restated(
     let because = match &about.threshold.promise {
         Promise::Bound { false_rejects, parts, rank, .. } => {
             if calibrate::plausible(rejected_before, added, *false_rejects) {
-                // Below the largest score only a bound that was asked for puts the threshold.
-                let asked = asked.or((rank < parts).then_some(*false_rejects));
+                // More parts keep what fewer kept; a bound that was large for want of parts becomes the usual one.
+                let kept = (rank < parts || *false_rejects < calibrate::USUAL_BOUND).then_some(*false_rejects);
+                let asked = asked.or(kept);
                 return Ok(calibrate::bounded(&scores, asked)?);
             }
             new_normal(rejected_before, added)

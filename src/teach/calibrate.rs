@@ -10,6 +10,9 @@ use crate::profile::{Promise, Threshold};
 
 /// How sure a bound is.
 pub const CONFIDENCE: f64 = 0.95;
+/// The bound where none is asked for. A lower one moves the threshold to the oddest of the good parts, and then the
+/// oddest decides what escapes; `docs/results.md` has what that costs.
+pub const USUAL_BOUND: f64 = 0.05;
 
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum CalibrateError {
@@ -33,8 +36,8 @@ pub enum CalibrateError {
     NotANumber,
 }
 
-/// The threshold with its bound: the smallest bound that the parts allow, or the `asked` one at the lowest threshold
-/// that keeps it.
+/// The lowest threshold that keeps the bound: the `asked` one, or else [`USUAL_BOUND`], or what so few parts allow. Where
+/// it is the largest score the smallest bound of that is stated, unless one was asked for.
 ///
 /// * `scores` — of good parts, in any order; larger is worse
 /// * `asked` — the largest fraction of good parts to be rejected, in (0, 1)
@@ -44,7 +47,10 @@ pub fn bounded(scores: &[f32], asked: Option<f64>) -> Result<Threshold, Calibrat
     let scores = sorted(scores)?;
     let parts = scores.len();
     let (rank, false_rejects) = match asked {
-        None => (parts, smallest_bound(parts)),
+        None => match smallest_rank(parts, USUAL_BOUND) {
+            rank if rank < parts => (rank, USUAL_BOUND),
+            _ => (parts, smallest_bound(parts)),
+        },
         Some(asked) if !(asked > 0.0 && asked < 1.0) => return Err(CalibrateError::Impossible(asked)),
         Some(asked) => {
             let needed = parts_needed(asked);
@@ -129,6 +135,22 @@ mod tests {
         let threshold = bounded(&numbered(59), None).unwrap();
         assert_eq!(threshold.value, 59.0);
         assert!(matches!(threshold.promise, Promise::Bound { parts: 59, rank: 59, .. }));
+    }
+
+    #[test]
+    fn without_a_wish_the_bound_is_five_percent_or_what_fewer_parts_allow() {
+        let stated = |parts: usize| match bounded(&numbered(parts), None).unwrap() {
+            Threshold { value, promise: Promise::Bound { false_rejects, rank, .. } } => {
+                assert_eq!(value, rank as f32);
+                (rank, (1e4 * false_rejects).round() / 1e4)
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!([20, 59, 69, 92].map(stated), [(20, 0.1391), (59, 0.0495), (69, 0.0425), (92, 0.0320)]);
+        assert_eq!([93, 124, 222].map(stated), [(92, 0.05), (122, 0.05), (217, 0.05)]);
+        // Who wants less asks for less.
+        let asked = bounded(&numbered(222), Some(0.0135)).unwrap();
+        assert_eq!(asked.value, 222.0);
     }
 
     #[test]
