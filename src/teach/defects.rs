@@ -36,7 +36,7 @@ mod structure;
 mod trial;
 
 pub(super) use kind::by_name;
-pub use kind::{Kind, Severity, UnknownName};
+pub use kind::{Family, Kind, Severity, UnknownName};
 pub use preset::Preset;
 pub use trial::{TRIALS, Trial, plain_line};
 

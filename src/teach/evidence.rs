@@ -1,8 +1,8 @@
 //! The evidence on which a metric is chosen: good parts that its bank does not hold, against synthetic defects on them.
 //!
-//! No calibration part is ever seen. The parts are dealt into folds; each fold is judged by a bank of the others. On
-//! every judged part a few defects are drawn, each of another kind and severity, from barely above the noise to plain.
-//! Real defects are among them only where the user gave some ([`super::known`]).
+//! No calibration part is ever seen. The parts are dealt into folds; each fold is judged by a bank of the others, so that
+//! one odd part is one of many. On every judged part a few defects are drawn, each of another kind and severity, from
+//! barely above the noise to plain. Real defects are among them only where the user gave some ([`super::known`]).
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -19,17 +19,13 @@ use crate::inspect::compare::Comparison;
 use crate::inspect::recipe::Recipe;
 use crate::inspect::{Extractor, InspectError};
 
-/// At least so many parts are judged at once; with three times as many nobody has to be judged in another fold, and a
-/// third of the parts is judged,
-const JUDGED: usize = 40;
-/// but not more than so many.
-const MOST_JUDGED: usize = 60;
-/// Into so many folds fewer parts are dealt.
-const FOLDS: usize = 3;
+/// The judged parts are dealt into so many folds.
+pub(crate) const FOLDS: usize = 3;
+/// At most so many parts are judged.
+pub(crate) const MOST_JUDGED: usize = 120;
 /// The least common multiple of the folds and of the parts of which one says when a training stops.
 const ALIKE: usize = 12;
-/// So many defects are drawn on the judged parts, and as many on each of the others that any are drawn on, but not less
-/// than one of each severity.
+/// So many defects are drawn on the judged parts, but not less on each than one of each severity, and not more than two.
 const DEFECTS: usize = 240;
 /// The embeddings from which the bank of a fold is chosen may take so much memory.
 const CANDIDATE_BYTES: usize = 112 << 20;
@@ -70,8 +66,6 @@ pub struct Fold {
 pub struct Gathering {
     /// At most so many parts are used.
     pub most_parts: usize,
-    /// On so many parts beside the judged ones defects are drawn too, for a head to learn from.
-    pub lessons: usize,
     /// What is drawn; `Mixed` is every kind and severity in turn.
     pub preset: Preset,
     /// Whether half of the known defects are kept for a head to learn from, and do not judge.
@@ -133,39 +127,38 @@ impl Evidence {
         let mut parts = parts.to_vec();
         parts.shuffle(&mut stream(options.seed, 7_000_000));
         // The same parts are judged at every input size, however many fit into memory.
-        let judged = judged_of(parts.len());
-        parts.truncate(how.most_parts.max(2 * judged));
+        parts.truncate(how.most_parts.max(MOST_JUDGED));
         let count = parts.len();
+        let judged = count.min(MOST_JUDGED);
         let each = defects_a_part(judged);
-        let drawn_on = judged + how.lessons.min(count - judged);
-        let planned: Vec<(usize, Kind, Severity)> = (0..drawn_on * each)
+        let planned: Vec<(usize, Kind, Severity)> = (0..judged * each)
             .map(|i| (i / each, Kind::ALL[i % Kind::ALL.len()], Severity::ALL[i % Severity::ALL.len()]))
             .collect();
         let grid = patch_grid(extractor.recipe());
-        let drawn = Mutex::new(vec![None; planned.len()]);
         let covers = Mutex::new(vec![None; known.len()]);
-        let first_known = count + planned.len();
-        let first_variant = first_known + known.len();
         let variants = how.augmentation.map_or(0, Augmentation::count);
-        let total = first_variant + variants * count;
+        let (first_variant, first_defect) = (count + known.len(), count + known.len() + variants * count);
+        let total = first_defect + planned.len();
+        let good = |part: usize| good_parts.load(parts[part]).map_err(TeachError::Load);
         let load = |picture: usize| {
-            let good = |part: usize| good_parts.load(parts[part]).map_err(TeachError::Load);
             if let Some(variant) = picture.checked_sub(first_variant) {
                 let augmentation = how.augmentation.expect("there are no variants without it");
                 return load_variant(augmentation, options.recipe.roi_px, variant, good);
             }
-            if let Some(defect) = picture.checked_sub(first_known) {
-                let KnownDefect { frame, mask } = known.load(defect)?;
-                let covered = mask.map(|mask| cover(&mask, options.recipe.roi_px, grid));
-                covers.lock().expect("no picture panics while it holds the list")[defect] = covered;
-                return Ok(frame);
-            }
             let Some(defect) = picture.checked_sub(count) else { return good(picture) };
+            let KnownDefect { frame, mask } = known.load(defect)?;
+            let covered = mask.map(|mask| cover(&mask, options.recipe.roi_px, grid));
+            covers.lock().expect("no picture panics while it holds the list")[defect] = covered;
+            Ok(frame)
+        };
+        let mut study = Study::take(extractor, first_defect, load, options.threads, |done| step(done, total))?;
+
+        let drawn = Mutex::new(vec![None; planned.len()]);
+        let draw = |defect: usize| {
             let (part, kind, severity) = planned[defect];
             let mut rng = stream(options.seed, 8_000_000 + defect as u64);
             // Parts that are so many apart are judged, learned from, or asked when to stop, alike.
-            let other =
-                if part + ALIKE < count && (part < judged) == (part + ALIKE < judged) { part + ALIKE } else { part };
+            let other = if part + ALIKE < judged { part + ALIKE } else { part };
             let (frame, other, roi) = (good(part)?, good(other)?, options.recipe.roi_px);
             let made = match how.preset {
                 Preset::Mixed => defects::draw(kind, severity, &frame, Some(&other), roi, &mut rng),
@@ -175,11 +168,12 @@ impl Evidence {
             drawn.lock().expect("no draw panics while it holds the list")[defect] = Some(found);
             Ok(made.frame)
         };
-        let study = Study::take(extractor, total, load, options.threads, |done| step(done, total))?;
+        let on: Vec<usize> = planned.iter().map(|(part, ..)| *part).collect();
+        study.take_changed(extractor, &on, draw, options.threads, |done| step(first_defect + done, total))?;
         let drawn = drawn.into_inner().expect("no draw panicked");
         let defects = drawn.into_iter().enumerate().map(|(defect, drawn)| {
             let (kind, severity, cover) = drawn.expect("every picture was loaded");
-            DrawnDefect { kind, severity, picture: count + defect, good: planned[defect].0, cover }
+            DrawnDefect { kind, severity, picture: first_defect + defect, good: planned[defect].0, cover }
         });
         let defects: Vec<DrawnDefect> = defects.collect();
         let mut folds = deal(count, judged, &defects);
@@ -190,17 +184,11 @@ impl Evidence {
         let teaching = if how.halve_known { known.halves(options.seed).0 } else { Vec::new() };
         let covers = covers.into_inner().expect("no picture panicked").into_iter().enumerate();
         let known = covers.map(|(defect, cover)| KnownPicture {
-            picture: first_known + defect,
+            picture: count + defect,
             cover,
             teaches: teaching.contains(&defect),
         });
         Ok(Evidence { study, folds, defects, known: known.collect() })
-    }
-
-    /// How many defects are drawn at most.
-    /// * `lessons` — of [`Gathering`]
-    pub fn drawn(lessons: usize) -> usize {
-        DEFECTS.max(MOST_JUDGED * Severity::ALL.len()) + lessons * defects_a_part(JUDGED)
     }
 
     pub fn study(&self) -> &Study {
@@ -230,11 +218,12 @@ impl Evidence {
         options: &Options,
     ) -> Result<Vec<Vec<Scores>>, InspectError> {
         let candidates: Vec<_> = recipes.iter().cloned().map(Candidate::untrained).collect();
-        self.scores_in_folds(&candidates, scorings, options, 0..self.folds.len())
+        self.scores_in_folds(&candidates, scorings, options, 0..self.folds.len(), &|_| true)
     }
 
     /// The scores by one candidate and by each of `scorings`.
-    /// * `folds` — which to judge, by their numbers
+    /// * `fold` — which to judge, by its number
+    /// * `judges` — by which of its defects
     ///
     /// # Errors  `InspectError`, if the recipe does not fit the taps.
     pub fn scores_of(
@@ -242,9 +231,10 @@ impl Evidence {
         candidate: Candidate,
         scorings: &[Scoring],
         options: &Options,
-        folds: Range<usize>,
+        fold: usize,
+        judges: &dyn Fn(&DrawnDefect) -> bool,
     ) -> Result<Vec<Scores>, InspectError> {
-        Ok(self.scores_in_folds(&[candidate], scorings, options, folds)?.remove(0))
+        Ok(self.scores_in_folds(&[candidate], scorings, options, fold..fold + 1, judges)?.remove(0))
     }
 
     fn scores_in_folds(
@@ -253,18 +243,20 @@ impl Evidence {
         scorings: &[Scoring],
         options: &Options,
         folds: Range<usize>,
+        judges: &dyn Fn(&DrawnDefect) -> bool,
     ) -> Result<Vec<Vec<Scores>>, InspectError> {
         let empty = Scores { good: Vec::new(), defects: Vec::new(), known: Vec::new(), products: Vec::new() };
         let mut scores = vec![vec![empty; scorings.len()]; candidates.len()];
         for fold in &self.folds[folds] {
+            let defects: Vec<_> =
+                fold.defects.iter().map(|defect| &self.defects[*defect]).filter(|defect| judges(defect)).collect();
             let comparisons = self.comparisons(&[&fold.bank[..], &fold.variants].concat(), candidates, options)?;
-            let distances = self.distances(fold, &comparisons, options.threads);
+            let distances = self.distances(&fold.good, &defects, &comparisons, options.threads);
             for (recipe, scores) in scores.iter_mut().enumerate() {
                 for (scoring, scores) in scorings.iter().zip(scores) {
                     let mut all = distances.iter().map(|of| scoring.score(&of[recipe]));
                     scores.good.push(all.by_ref().take(fold.good.len()).collect());
-                    let severities = fold.defects.iter().map(|defect| self.defects[*defect].severity);
-                    scores.defects.push(severities.zip(all.by_ref()).collect());
+                    scores.defects.push(defects.iter().map(|defect| defect.severity).zip(all.by_ref()).collect());
                     scores.known.push(all.collect());
                     scores.products.push(0);
                 }
@@ -274,17 +266,19 @@ impl Evidence {
     }
 
     /// The distances of the judged good parts, of the defects on them, and of the known ones; a list for each comparison.
-    fn distances(&self, fold: &Fold, comparisons: &[Comparison], threads: usize) -> Vec<Vec<Vec<f32>>> {
-        let good = self.study.distances(&fold.good, comparisons, threads);
-        let changed: Vec<_> = fold
-            .defects
-            .iter()
-            .map(|defect| {
-                let DrawnDefect { picture, good: same, .. } = self.defects[*defect];
-                let place = fold.good.iter().position(|part| *part == same).expect("its part is judged");
-                Changed { picture, good: same, distances: &good[place] }
-            })
-            .collect();
+    fn distances(
+        &self,
+        judged: &[usize],
+        defects: &[&DrawnDefect],
+        comparisons: &[Comparison],
+        threads: usize,
+    ) -> Vec<Vec<Vec<f32>>> {
+        let good = self.study.distances(judged, comparisons, threads);
+        let changed = |defect: &&DrawnDefect| {
+            let place = judged.iter().position(|part| *part == defect.good).expect("its part is judged");
+            Changed { picture: defect.picture, good: defect.good, distances: &good[place] }
+        };
+        let changed: Vec<_> = defects.iter().map(changed).collect();
         let drawn = self.study.distances_of_changed(&changed, comparisons, threads);
         let judges: Vec<usize> = self.known.iter().filter(|known| !known.teaches).map(|known| known.picture).collect();
         let known = self.study.distances(&judges, comparisons, threads);
@@ -308,26 +302,20 @@ impl Evidence {
     }
 }
 
-/// How many of so many parts are judged.
-fn judged_of(count: usize) -> usize {
-    if count >= FOLDS * JUDGED { (count / FOLDS).min(MOST_JUDGED) } else { count }
-}
-
 /// How many defects are drawn on each of so many judged parts.
 fn defects_a_part(judged: usize) -> usize {
     (DEFECTS / judged.max(1)).clamp(Severity::ALL.len(), 2 * Severity::ALL.len())
 }
 
-/// Deals the first `judged` parts into folds, or into one if there are others for its bank.
+/// Deals the first `judged` parts into folds.
 fn deal(count: usize, judged: usize, defects: &[DrawnDefect]) -> Vec<Fold> {
-    let folds = if judged < count { 1 } else { FOLDS.min(count) };
     let fold = |fold: usize| {
-        let is_judged = |part: usize| part < judged && part % folds == fold;
+        let is_judged = |part: usize| part < judged && part % FOLDS == fold;
         let on = |judged: bool| (0..defects.len()).filter(|at| is_judged(defects[*at].good) == judged).collect();
         let (good, bank) = (0..count).partition(|part| is_judged(*part));
         Fold { bank, variants: Vec::new(), good, defects: on(true), lessons: on(false) }
     };
-    (0..folds).map(fold).collect()
+    (0..FOLDS.min(count)).map(fold).collect()
 }
 
 /// Height and width of the grid of patches, whatever the granularity.

@@ -8,11 +8,11 @@
 use std::str::FromStr;
 
 use super::auto::AutoOptions;
-use super::choose::{Choice, Tried, gather_all, judged, unlearned};
-use super::defects::Preset;
-use super::evidence::{DrawnDefect, Evidence, Gathering, Material};
+use super::choose::{Choice, gather_all, judged};
+use super::defects::{Family, Kind, Preset};
+use super::evidence::{DrawnDefect, Evidence, FOLDS, Gathering, Material};
 use super::losses::Loss;
-use super::samples::{Rows, Source, number};
+use super::samples::{Rows, Source};
 use super::study::Candidate;
 use super::train::{
     HeadShape, NormalityOptions, TrainError, TrainOptions, Trained, prototypes, train_head, train_normality,
@@ -34,12 +34,31 @@ pub struct LearnOptions {
     pub synthetic: bool,
 }
 
-/// On so many of those that are not judged defects are drawn, to learn from.
-pub(crate) const LESSONS: usize = 45;
+/// What is learned without the parts of each fold and without the kinds of defects that the fold keeps out, and so is
+/// judged by what is new to it. One of them is shipped.
+pub struct InFolds {
+    /// With the number of the fold.
+    learned: Vec<(usize, Learned)>,
+    /// Whether a fold keeps kinds out.
+    pub new_kinds: bool,
+}
+
+impl InFolds {
+    /// What was learned, and without which fold.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Learned)> {
+        self.learned.iter().map(|(fold, learned)| (*fold, learned))
+    }
+
+    pub fn shipped(self) -> Learned {
+        let shipped = self.learned.into_iter().find(|(fold, _)| *fold == SHIPPED);
+        shipped.expect("the shipped one is among them").1
+    }
+}
+
 /// A learned score of 1 counts as such a share of a good part's distance.
 const NORMALITY_SHARES: [f32; 2] = [0.05, 0.2];
-/// Of each so many kinds of defects one is kept from learning.
-const HELD_OUT: u16 = 3;
+/// The fold whose head is shipped: the one that has seen lines and blemishes, which real defects mostly are.
+pub(crate) const SHIPPED: usize = 1;
 /// Of each so many parts one says when to stop.
 const STOPPING: usize = 4;
 
@@ -47,6 +66,11 @@ impl LearnOptions {
     /// The defaults for a loss.
     pub fn for_loss(loss: Loss) -> LearnOptions {
         LearnOptions { train: TrainOptions::for_loss(loss), preset: Preset::Mixed, synthetic: true }
+    }
+
+    /// Whether some kinds are kept from learning; the presets of the literature have too few.
+    fn has_new_kinds(&self) -> bool {
+        self.preset == Preset::Mixed && self.synthetic
     }
 
     /// Sets what `text` names: `shape=residual|linear|mlp`, `width`, `hidden`, `steps`, `batch`, `rate`, `decay`,
@@ -113,12 +137,12 @@ pub fn learn(
     let evidence = gather(model, options, how.preset, materials, progress)?;
     let mut how = how.clone();
     how.train.seed = options.seed;
-    let trained = train_on(&evidence, &options.recipe, &how, 0, options, progress)?;
-    let learned = Learned::of(&options.recipe, trained, &how);
-    judged(&evidence, options, &unlearned(&evidence, options)?, learned)
+    let trained = train_on(&evidence, &options.recipe, &how, SHIPPED, options, progress)?;
+    let learned = vec![(SHIPPED, Learned::of(&options.recipe, trained, &how))];
+    judged(&evidence, options, InFolds { learned, new_kinds: how.has_new_kinds() })
 }
 
-/// The evidence at the recipe's own size for each product, with parts to learn from.
+/// The evidence at the recipe's own size and with its taps for each product.
 pub(super) fn gather(
     model: &Model,
     options: &Options,
@@ -127,83 +151,80 @@ pub(super) fn gather(
     progress: Progress,
 ) -> Result<Vec<Evidence>, TeachError> {
     let extractor = Extractor::new(model, &options.recipe).map_err(InspectError::from)?;
-    let how = Gathering::within_memory(&model.card, &options.recipe, materials.len(), LESSONS, preset);
+    let how = Gathering {
+        halve_known: true,
+        ..Gathering::within_memory(&model.card, &options.recipe, materials.len(), preset)
+    };
     gather_all(&extractor, materials, how, options, progress)
 }
 
-/// Heads by a few losses on a chosen recipe, each judged beside that recipe without a head; none where there are too few
-/// parts to learn from.
-/// * `evidence` — of the chosen recipe, with parts to learn from
+/// Heads by a few losses on a chosen recipe, with the names of the losses; none where there are too few parts to learn from.
 /// * `options` — with the chosen recipe
 ///
 /// # Errors  `TeachError::Unusable`, or a head that cannot be trained.
-pub(super) fn try_heads(
+pub(super) fn heads(
     evidence: &[Evidence],
     options: &Options,
-    plain: &Tried,
     auto: &AutoOptions,
     progress: Progress,
-) -> Result<Vec<(&'static str, Choice)>, TeachError> {
+) -> Result<Vec<(&'static str, InFolds)>, TeachError> {
     let mut heads = Vec::new();
     for &name in &auto.losses {
         let mut how = LearnOptions::for_loss(Loss::default_of(name).expect("it is the name of a loss"));
         how.set(&auto.training).map_err(TeachError::Recipe)?;
         how.train.seed = options.seed;
-        match train_on(evidence, &options.recipe, &how, 0, options, progress) {
-            Ok(trained) => {
-                let learned_nothing = trained.best_step == 0;
-                let mut choice = judged(evidence, options, plain, Learned::of(&options.recipe, trained, &how))?;
-                if learned_nothing {
-                    choice.gain = 0.0;
-                }
-                heads.push((name, choice));
-            }
+        let train = |fold| {
+            let trained = train_on(evidence, &options.recipe, &how, fold, options, progress)?;
+            let learned_nothing = fold == SHIPPED && trained.best_step == 0;
+            Ok((!learned_nothing).then(|| (fold, Learned::of(&options.recipe, trained, &how))))
+        };
+        match (0..FOLDS).map(train).collect() {
+            Ok(Some(learned)) => heads.push((name, InFolds { learned, new_kinds: how.has_new_kinds() })),
             // What cannot be learned from these parts is not taken.
-            Err(TeachError::Train(_)) => {}
+            Ok(None) | Err(TeachError::Train(_)) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(heads)
 }
 
-/// A learned score of patches, added to the distance of a chosen recipe with one weight or another, each judged beside the
-/// recipe alone.
-/// * `evidence` — of the chosen recipe, with parts to learn from
+/// A learned score of patches, added to the distance of a chosen recipe with one weight or another.
 /// * `options` — with the chosen recipe
+/// * `unit` — the typical score of a good part by it
 ///
 /// # Errors  `TeachError::Unusable`, or a score that cannot be trained.
-pub(super) fn try_normality(
+pub(super) fn scores_of_patches(
     evidence: &[Evidence],
     options: &Options,
-    plain: &Tried,
-) -> Result<Vec<Choice>, TeachError> {
+    unit: f32,
+) -> Result<Vec<InFolds>, TeachError> {
     let mut how = LearnOptions::for_loss(Loss::default_of("softmax").expect("it is the name of a loss"));
     how.train.seed = options.seed;
-    let (learn, held_out) = rows(evidence, &options.recipe, &how, 0, options)?;
-    let training = NormalityOptions { seed: options.seed, ..NormalityOptions::default() };
-    let head = match train_normality(&learn.samples(), &held_out.samples(), &training) {
-        Ok(Head::Mlp { weight, .. }) if weight.iter().all(|weight| *weight == 0.0) => return Ok(Vec::new()),
-        Ok(head) => head,
-        Err(TrainError::TooFew { .. } | TrainError::HeldOut { .. }) => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    };
-    let good: Vec<usize> = (0..learn.labels.len()).filter(|row| learn.labels[*row] == 0).collect();
-    let fitted = lesson::fit(&options.recipe, &learn.embeddings.select(&good), options.pca_width);
-    let unit = plain.typical_score();
-    let with_weight = |share: f32| {
-        let normality = Some(Normality { head: head.clone(), weight: share * unit });
-        let recipe = Recipe { normality: true, ..options.recipe.clone() };
-        judged(
-            evidence,
-            options,
-            plain,
-            Learned { recipe, metric: Metric { normality, ..fitted.clone() }, prototypes: None },
-        )
-    };
-    NORMALITY_SHARES.into_iter().map(with_weight).collect()
+    let mut of_weights = NORMALITY_SHARES.map(|_| InFolds { learned: Vec::new(), new_kinds: how.has_new_kinds() });
+    for fold in 0..FOLDS {
+        let (learn, held_out) = rows(evidence, &options.recipe, &how, fold, options)?;
+        let training = NormalityOptions { seed: options.seed, ..NormalityOptions::default() };
+        let head = match train_normality(&learn.samples(), &held_out.samples(), &training) {
+            Ok(Head::Mlp { weight, .. }) if fold == SHIPPED && weight.iter().all(|weight| *weight == 0.0) => {
+                return Ok(Vec::new());
+            }
+            Ok(head) => head,
+            Err(TrainError::TooFew { .. } | TrainError::HeldOut { .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let good: Vec<usize> = (0..learn.labels.len()).filter(|row| learn.labels[*row] == 0).collect();
+        let fitted = lesson::fit(&options.recipe, &learn.embeddings.select(&good), options.pca_width);
+        for (of_weight, share) in of_weights.iter_mut().zip(NORMALITY_SHARES) {
+            let normality = Some(Normality { head: head.clone(), weight: share * unit });
+            let recipe = Recipe { normality: true, ..options.recipe.clone() };
+            let metric = Metric { normality, ..fitted.clone() };
+            of_weight.learned.push((fold, Learned { recipe, metric, prototypes: None }));
+        }
+    }
+    Ok(of_weights.into())
 }
 
-/// Trains on the parts that a fold does not judge; a quarter of them and a third of the kinds say when to stop.
+/// Trains on the parts that a fold does not judge; a quarter of them and the kinds that it keeps out say when to stop.
 /// * `evidence` — of each product
 /// * `options` — bounds of the bank that known defects without a mask are compared with; its recipe is not used
 ///
@@ -231,9 +252,8 @@ pub(super) fn rows(
 ) -> Result<(Rows, Rows), TeachError> {
     let raw = Recipe { head: HeadKind::Identity, ..recipe.clone() };
     let (preset, seed) = (how.preset, how.train.seed);
-    // The presets of the literature have too few kinds to hold one out.
-    let all_kinds = preset != Preset::Mixed || !how.synthetic;
-    let kept_out = |defect: &DrawnDefect| number(defect.kind).is_multiple_of(HELD_OUT);
+    let all_kinds = !how.has_new_kinds();
+    let kept_out = |defect: &DrawnDefect| keeps_out(fold, defect.kind);
     let stops = |part: usize| part.is_multiple_of(STOPPING);
     let channels = evidence.first().map_or(0, |evidence| evidence.study().channels(&raw));
     let (mut learn, mut held_out) = (Rows::new(channels), Rows::new(channels));
@@ -260,6 +280,11 @@ pub(super) fn rows(
         held_out.collect(source, &raw, &stop_good, stop);
     }
     Ok((learn, held_out))
+}
+
+/// Whether a fold keeps a kind of defects from learning, to stop and to judge by it.
+pub(super) fn keeps_out(fold: usize, kind: Kind) -> bool {
+    kind.family() == Family::ALL[fold % Family::ALL.len()]
 }
 
 /// What a training adds to a recipe.

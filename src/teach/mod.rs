@@ -72,7 +72,7 @@ pub struct Options {
     /// The bank's bounds; the tighter one holds.
     pub bank_rows: usize,
     pub bank_bytes: usize,
-    /// The largest fraction of good parts to be rejected; the smallest that the parts allow if absent.
+    /// The largest fraction of good parts to be rejected; if absent [`calibrate::USUAL_BOUND`], or what fewer parts allow.
     pub max_false_rejects: Option<f64>,
     /// The most memory for the embeddings from which the bank is chosen; with more parts, fewer of each are looked at,
     /// but all of each below [`SPLIT_FROM`] parts. Teaching as a whole takes about twice as much.

@@ -2,7 +2,10 @@
 //!
 //! The backbone is most of an inspection, and every candidate metric of one input size shares it. A study keeps the taps
 //! in half precision, a third of a megabyte for a picture at 256 px, one at 448, and runs everything after them by the code that
-//! inspects ([`Comparison`]).
+//! inspects ([`Comparison`]). Of a picture that differs from another in some places it keeps these places alone.
+
+use std::borrow::Cow;
+use std::ops::Range;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -25,8 +28,20 @@ const SAME: f32 = 4e-4;
 /// The taps of some pictures at one input size.
 pub struct Study {
     taps: Vec<KeptTap>,
-    /// Of each picture: the values of all taps, one after another.
-    pictures: Vec<Vec<f16>>,
+    pictures: Vec<Picture>,
+}
+
+/// What is kept of a picture: the values of all taps, one after another, or where and how they differ from those of
+/// picture `good`.
+enum Picture {
+    Whole(Vec<f16>),
+    Changed { good: usize, taps: Vec<ChangedTap> },
+}
+
+/// The pixels of a tap that differ, and all channels of one after all of another.
+struct ChangedTap {
+    pixels: Vec<u32>,
+    values: Vec<f16>,
 }
 
 /// One of the taps, (channels, height, width).
@@ -89,13 +104,38 @@ impl Study {
                 let name = name.clone();
                 KeptTap { name, channels: tap.channels, height: tap.height, width: tap.width }
             });
-            let mut values = Vec::with_capacity(taps.iter().map(|tap| tap.data().len()).sum());
-            taps.iter().for_each(|tap| values.extend(tap.data().iter().map(|value| f16::from_f32(*value))));
-            Ok((shapes.collect::<Vec<_>>(), values))
+            Ok((shapes.collect::<Vec<_>>(), Picture::Whole(halved(&taps))))
         };
         let taken = in_parallel(count, threads, || extractor.fork(), job, step)?;
         let (mut shapes, pictures): (Vec<_>, Vec<_>) = taken.into_iter().unzip();
         Ok(Study { taps: shapes.pop().unwrap_or_default(), pictures })
+    }
+
+    /// Runs the backbone on further pictures, each like one that is there except in some places.
+    /// * `extractor` — that of the others
+    /// * `goods` — the number of the like one of each, which is kept whole
+    /// * `load` — gives picture 0 … `goods.len()` − 1 of these
+    /// * `step` — told how many of these are done
+    ///
+    /// # Errors  Those of `load`, and `TeachError::Unusable` if the backbone fails.
+    pub fn take_changed(
+        &mut self,
+        extractor: &Extractor,
+        goods: &[usize],
+        load: impl Fn(usize) -> Result<Frame, TeachError> + Sync,
+        threads: usize,
+        step: impl Fn(usize) + Sync,
+    ) -> Result<(), TeachError> {
+        let job = |extractor: &mut Extractor, picture: usize| -> Result<_, TeachError> {
+            let (taps, _) = extractor.taps(&load(picture)?)?;
+            let good = goods[picture];
+            let (old, new) = (self.values(good), halved(&taps));
+            let changed = |tap: &KeptTap| tap.changed(&old[self.range(tap)], &new[self.range(tap)]);
+            Ok(Picture::Changed { good, taps: self.taps.iter().map(changed).collect() })
+        };
+        let taken = in_parallel(goods.len(), threads, || extractor.fork(), job, step)?;
+        self.pictures.extend(taken);
+        Ok(())
     }
 
     pub fn len(&self) -> usize {
@@ -113,15 +153,12 @@ impl Study {
 
     /// The concatenated taps of a picture, as the extractor of `recipe` would give them but for half precision.
     pub fn raw(&self, picture: usize, recipe: &Recipe) -> Embeddings {
-        let values = &self.pictures[picture];
-        let taps: Vec<TapOutput> = self
-            .chosen(recipe)
-            .map(|tap| {
-                let start = self.offset(&tap.name);
-                let data = values[start..start + tap.size()].to_f32_vec();
-                TapOutput::new(&data, tap.channels, tap.height, tap.width)
-            })
-            .collect();
+        let values = self.values(picture);
+        let tap_output = |tap: &KeptTap| {
+            let data = values[self.range(tap)].to_f32_vec();
+            TapOutput::new(&data, tap.channels, tap.height, tap.width)
+        };
+        let taps: Vec<TapOutput> = self.chosen(recipe).map(tap_output).collect();
         embedding::concatenate(&taps, recipe.pool, recipe.grid(), recipe.granularity)
     }
 
@@ -233,22 +270,111 @@ impl Study {
         recipe.taps.iter().map(move |name| known(name).expect("a study holds the taps that its recipes use"))
     }
 
-    fn offset(&self, name: &str) -> usize {
-        self.taps.iter().take_while(|tap| tap.name != name).map(KeptTap::size).sum()
+    /// The values of all taps of a picture.
+    fn values(&self, picture: usize) -> Cow<'_, [f16]> {
+        match &self.pictures[picture] {
+            Picture::Whole(values) => Cow::Borrowed(values),
+            Picture::Changed { good, taps } => {
+                let mut values = self.values(*good).into_owned();
+                self.taps.iter().zip(taps).for_each(|(tap, changed)| tap.put(changed, &mut values[self.range(tap)]));
+                Cow::Owned(values)
+            }
+        }
+    }
+
+    /// Where the values of a tap lie among those of all.
+    fn range(&self, tap: &KeptTap) -> Range<usize> {
+        let start = self.taps.iter().take_while(|other| other.name != tap.name).map(KeptTap::size).sum();
+        start..start + tap.size()
     }
 }
 
 impl KeptTap {
     fn size(&self) -> usize {
-        self.channels * self.height * self.width
+        self.channels * self.pixels()
+    }
+
+    fn pixels(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// The channels of a pixel.
+    fn at<'a>(&self, values: &'a [f16], pixel: usize) -> impl Iterator<Item = f16> + use<'a> {
+        values[pixel..].iter().step_by(self.pixels()).copied()
+    }
+
+    /// The pixels of `new` that are not the same as those of `old`.
+    fn changed(&self, old: &[f16], new: &[f16]) -> ChangedTap {
+        let differs = |pixel: &usize| {
+            let (mut difference, mut square) = (0.0, 0.0);
+            for (old, new) in self.at(old, *pixel).zip(self.at(new, *pixel)) {
+                let (old, new) = (old.to_f32(), new.to_f32());
+                difference += (new - old).powi(2);
+                square += old * old;
+            }
+            difference > SAME * square
+        };
+        let pixels: Vec<usize> = (0..self.pixels()).filter(differs).collect();
+        let mut values = Vec::with_capacity(pixels.len() * self.channels);
+        pixels.iter().for_each(|pixel| values.extend(self.at(new, *pixel)));
+        ChangedTap { pixels: pixels.into_iter().map(|pixel| pixel as u32).collect(), values }
+    }
+
+    fn put(&self, changed: &ChangedTap, values: &mut [f16]) {
+        for (&pixel, new) in changed.pixels.iter().zip(changed.values.chunks_exact(self.channels)) {
+            values[pixel as usize..].iter_mut().step_by(self.pixels()).zip(new).for_each(|(to, from)| *to = *from);
+        }
     }
 }
 
+/// The values of all taps, one after another, in half precision.
+fn halved(taps: &[TapOutput]) -> Vec<f16> {
+    let mut values = Vec::with_capacity(taps.iter().map(|tap| tap.data().len()).sum());
+    taps.iter().for_each(|tap| values.extend(tap.data().iter().map(|value| f16::from_f32(*value))));
+    values
+}
+
 impl Scoring {
+    /// That of a recipe.
+    pub fn of(recipe: &Recipe) -> Scoring {
+        Scoring { relative: recipe.relative, rule: recipe.score }
+    }
+
     /// The score of a picture.
     /// * `distances` — not relative, (P,)
     pub fn score(self, distances: &[f32]) -> f32 {
         let score = score(distances, self.rule);
         if self.relative { score / crate::inspect::compare::median(distances) } else { score }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::card::Model;
+    use crate::source::simulated::{Belt, BeltSettings};
+    use crate::teach::defects::plain_line;
+
+    #[test]
+    fn a_changed_picture_is_kept_where_it_differs_and_is_as_good_as_whole() {
+        let model = Model::built_in();
+        let mut recipe = Options::for_model(&model).recipe;
+        recipe.input_px = [128, 128];
+        let extractor = Extractor::new(&model, &recipe).unwrap();
+        let good = Belt::new(BeltSettings::default()).good_part(0);
+        let wrong = plain_line(&good, None, &mut stream(1, 1));
+        let frames = [good, wrong];
+        let whole = Study::take(&extractor, 2, |at| Ok(frames[at].clone()), 1, |_| ()).unwrap();
+        let mut sparse = Study::take(&extractor, 1, |_| Ok(frames[0].clone()), 1, |_| ()).unwrap();
+        sparse.take_changed(&extractor, &[0], |_| Ok(frames[1].clone()), 1, |_| ()).unwrap();
+        assert_eq!((sparse.len(), sparse.raw(0, &recipe)), (2, whole.raw(0, &recipe)));
+        let Picture::Changed { taps, .. } = &sparse.pictures[1] else { panic!("it differs from a good one") };
+        let kept: usize = taps.iter().map(|tap| tap.values.len()).sum();
+        assert!((1..whole.values(1).len() / 2).contains(&kept), "{kept} of {}", whole.values(1).len());
+        let (dense, patched) = (whole.raw(1, &recipe), sparse.raw(1, &recipe));
+        for row in 0..dense.len() {
+            let (dense, patched) = (dense.row(row), patched.row(row));
+            assert!(squared_distance(dense, patched) <= SAME * dot(dense, dense), "row {row}");
+        }
     }
 }

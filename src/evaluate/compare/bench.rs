@@ -13,7 +13,6 @@ use crate::source::decode::read_frame;
 use crate::teach::defects::Preset;
 use crate::teach::evidence::{Evidence, Gathering, Material};
 use crate::teach::known::KnownDefects;
-use crate::teach::learn::LESSONS;
 use crate::teach::study::{Candidate, Scoring, Study};
 use crate::teach::{GoodParts, MIN_PARTS, Options, Progress, Stage, TeachError, lesson};
 
@@ -88,7 +87,7 @@ impl<'a> Bench<'a> {
 
     /// Good parts and synthetic defects on them, of the parts that a teaching by that seed would put into its bank.
     pub fn evidence(&self, preset: Preset, seed: u64) -> Result<Evidence, TeachError> {
-        let how = Gathering::within_memory(&self.model.card, self.extractor.recipe(), 1, LESSONS, preset);
+        let how = Gathering::within_memory(&self.model.card, self.extractor.recipe(), 1, preset);
         let (_, parts) = lesson::split(self.parts.len(), seed);
         let step = |done, total| (self.progress)(Stage::Evidence, done, total);
         let material = Material { good_parts: &self.parts, parts: &parts, known: &KnownDefects::none() };

@@ -145,13 +145,19 @@ impl Scores {
         (!folds.is_empty()).then(|| folds.iter().sum::<f64>() / folds.len() as f64)
     }
 
+    /// Takes in more folds of the same products.
+    pub(super) fn append(&mut self, more: Scores) {
+        self.good.extend(more.good);
+        self.defects.extend(more.defects);
+        self.known.extend(more.known);
+        self.products.extend(more.products);
+    }
+
     /// Takes in the folds of another product.
     pub(super) fn extend(&mut self, other: Scores) {
-        self.good.extend(other.good);
-        self.defects.extend(other.defects);
-        self.known.extend(other.known);
         let next = self.products.iter().max().map_or(0, |last| last + 1);
-        self.products.extend(other.products.iter().map(|product| next + product));
+        let products = other.products.iter().map(|product| next + product).collect();
+        self.append(Scores { products, ..other });
     }
 
     /// How many known defects judge, of all products.

@@ -60,6 +60,29 @@ impl Kind {
             Kind::Duplicated => "duplicated",
         }
     }
+
+    pub fn family(self) -> Family {
+        match self {
+            Kind::Line | Kind::LineOnObject | Kind::LineOnEdge => Family::Line,
+            Kind::RotatedDisc | Kind::RotatedSquare | Kind::CutPastePatch | Kind::CutPasteScar => Family::Patch,
+            Kind::Blend | Kind::Stain | Kind::Missing | Kind::Duplicated => Family::Blemish,
+        }
+    }
+}
+
+/// What kinds are alike: who has learned one of a family has not met a new kind in another of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Lines, wherever they start.
+    Line,
+    /// Patches of a picture, turned in place or pasted elsewhere.
+    Patch,
+    /// What is soft, or has no edge of its own: stains, blended texture, structure gone or doubled.
+    Blemish,
+}
+
+impl Family {
+    pub const ALL: [Family; 3] = [Family::Line, Family::Patch, Family::Blemish];
 }
 
 /// How large and how strong a defect is. Contrast is the root mean square of the change over mask and channels.
