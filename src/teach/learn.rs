@@ -320,3 +320,45 @@ impl Learned {
         self.prototypes.as_ref().map(|rows| rows.select(&[product]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::source::simulated::{Belt, BeltSettings};
+    use crate::teach::GoodParts;
+    use crate::teach::evidence::Fold;
+    use crate::teach::known::KnownDefects;
+    use crate::teach::samples::number;
+
+    #[test]
+    fn what_judges_a_fold_is_new_to_what_was_learned_without_it() {
+        let (model, belt) = (Model::built_in(), Belt::new(BeltSettings::default()));
+        let mut options = Options::for_model(&model);
+        options.recipe.input_px = [64, 64];
+        let names = (0..12).map(|part| part.to_string()).collect();
+        let frames: Vec<_> = (0..12).map(|part| belt.good_part(part)).collect();
+        let good_parts = GoodParts::read(names, |part| Ok(frames[part].clone())).unwrap();
+        let (parts, known): (Vec<_>, _) = ((0..12).collect(), KnownDefects::none());
+        let material = Material { good_parts: &good_parts, parts: &parts, known: &known };
+        let evidence = gather(&model, &options, Preset::Mixed, &[material], &|_, _, _| ()).unwrap();
+        let how = LearnOptions::for_loss(Loss::default_of("softmax").unwrap());
+        for fold in 0..FOLDS {
+            let (learn, held_out) = rows(&evidence, &options.recipe, &how, fold, &options).unwrap();
+            let kinds = |rows: &Rows| rows.samples().kinds.iter().copied().filter(|kind| *kind > 0).collect();
+            let (learned, stopping): (BTreeSet<u16>, BTreeSet<u16>) = (kinds(&learn), kinds(&held_out));
+            let new: BTreeSet<u16> = Kind::ALL.into_iter().filter(|kind| keeps_out(fold, *kind)).map(number).collect();
+            assert!(learned.is_disjoint(&new) && stopping.is_subset(&new), "fold {fold}: {learned:?} {stopping:?}");
+            assert!(learned.len() >= 5 && !stopping.is_empty(), "fold {fold}: {learned:?} {stopping:?}");
+            let judged: &Fold = &evidence[0].folds()[fold];
+            assert!(judged.good.iter().all(|part| !judged.bank.contains(part)));
+            let lessons = judged.lessons.iter().map(|defect| evidence[0].defects()[*defect].good);
+            assert!(lessons.into_iter().all(|part| judged.bank.contains(&part)));
+        }
+        // Every part is judged once, and every kind is new to one fold.
+        let all: BTreeSet<usize> = evidence[0].folds().iter().flat_map(|fold| fold.good.clone()).collect();
+        assert_eq!(all.len(), 12);
+        assert!(Kind::ALL.into_iter().all(|kind| (0..FOLDS).filter(|fold| keeps_out(*fold, kind)).count() == 1));
+    }
+}
