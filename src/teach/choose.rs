@@ -165,11 +165,14 @@ fn with_augmentation(
         return Ok(Choice { augmentation: options.augment.given(), ..choice });
     }
     let extractor = Extractor::new(model, &options.recipe).map_err(InspectError::from)?;
-    let plain = Gathering::within_memory(&model.card, &options.recipe, materials.len(), Preset::Mixed);
-    let mut tried = Vec::new();
-    for augmentation in [None].into_iter().chain(Augmentation::ALL.map(Some)) {
-        let how = Gathering { augmentation, ..plain };
-        let evidence = gather_all(&extractor, materials, how, options, progress)?;
+    let how = Gathering::within_memory(&model.card, &options.recipe, materials.len(), Preset::Mixed);
+    let mut evidence = gather_all(&extractor, materials, how, options, progress)?;
+    let mut tried = vec![try_one(&evidence, &options.recipe, options)?];
+    let step = |done, total| progress(Stage::Evidence, done, total);
+    for augmentation in Augmentation::ALL {
+        for (evidence, material) in evidence.iter_mut().zip(materials) {
+            evidence.look_up_variants(&extractor, material, augmentation, options, step)?;
+        }
         tried.push(try_one(&evidence, &options.recipe, options)?);
     }
     let weights = weigh(&mut tried);
@@ -208,7 +211,7 @@ impl Gathering {
         let taps = card.taps.iter().filter(|tap| recipe.taps.contains(&tap.name));
         let bytes: usize = taps.map(|tap| tap.channels * pixels / (tap.stride * tap.stride) * size_of::<f16>()).sum();
         let most_parts = EVIDENCE_BYTES / (bytes.max(1) * products.max(1));
-        Gathering { most_parts, preset, halve_known: false, augmentation: None }
+        Gathering { most_parts, preset, halve_known: false }
     }
 }
 

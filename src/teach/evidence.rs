@@ -5,28 +5,26 @@
 //! barely above the noise to plain. Real defects are among them only where the user gave some ([`super::known`]).
 
 use std::ops::Range;
-use std::sync::Mutex;
 
 use rand::seq::SliceRandom;
 
 use super::augment::{Augmentation, load_variant};
-use super::defects::{self, Kind, Mask, Preset, Severity};
-use super::known::{KnownDefect, KnownDefects};
+use super::defects::{Kind, Preset, Severity};
+use super::known::KnownDefects;
 use super::study::{Candidate, Changed, Scoring, Study};
 use super::{GoodParts, Options, TeachError, stream};
-use crate::frame::Roi;
 use crate::inspect::compare::Comparison;
 use crate::inspect::recipe::Recipe;
 use crate::inspect::{Extractor, InspectError};
+
+mod sources;
+
+use sources::{Sources, plan};
 
 /// The judged parts are dealt into so many folds.
 pub(crate) const FOLDS: usize = 3;
 /// At most so many parts are judged.
 pub(crate) const MOST_JUDGED: usize = 120;
-/// The least common multiple of the folds and of the parts of which one says when a training stops.
-const ALIKE: usize = 12;
-/// So many defects are drawn on the judged parts, but not less on each than one of each severity, and not more than two.
-const DEFECTS: usize = 240;
 /// The embeddings from which the bank of a fold is chosen may take so much memory.
 const CANDIDATE_BYTES: usize = 112 << 20;
 
@@ -45,6 +43,8 @@ pub struct Evidence {
     folds: Vec<Fold>,
     defects: Vec<DrawnDefect>,
     known: Vec<KnownPicture>,
+    /// The good parts, the first pictures of the study, by their numbers in the material.
+    parts: Vec<usize>,
 }
 
 /// The pictures of a fold, by their numbers in the study.
@@ -70,8 +70,6 @@ pub struct Gathering {
     pub preset: Preset,
     /// Whether half of the known defects are kept for a head to learn from, and do not judge.
     pub halve_known: bool,
-    /// Whose variants join the banks.
-    pub augmentation: Option<Augmentation>,
 }
 
 /// A synthetic defect that was drawn.
@@ -123,72 +121,45 @@ impl Evidence {
         options: &Options,
         step: impl Fn(usize, usize) + Sync,
     ) -> Result<Evidence, TeachError> {
-        let Material { good_parts, parts, known } = *material;
-        let mut parts = parts.to_vec();
+        let mut parts = material.parts.to_vec();
         parts.shuffle(&mut stream(options.seed, 7_000_000));
         // The same parts are judged at every input size, however many fit into memory.
         parts.truncate(how.most_parts.max(MOST_JUDGED));
-        let count = parts.len();
-        let judged = count.min(MOST_JUDGED);
-        let each = defects_a_part(judged);
-        let planned: Vec<(usize, Kind, Severity)> = (0..judged * each)
-            .map(|i| (i / each, Kind::ALL[i % Kind::ALL.len()], Severity::ALL[i % Severity::ALL.len()]))
-            .collect();
-        let grid = patch_grid(extractor.recipe());
-        let covers = Mutex::new(vec![None; known.len()]);
-        let variants = how.augmentation.map_or(0, Augmentation::count);
-        let (first_variant, first_defect) = (count + known.len(), count + known.len() + variants * count);
-        let total = first_defect + planned.len();
-        let good = |part: usize| good_parts.load(parts[part]).map_err(TeachError::Load);
-        let load = |picture: usize| {
-            if let Some(variant) = picture.checked_sub(first_variant) {
-                let augmentation = how.augmentation.expect("there are no variants without it");
-                return load_variant(augmentation, options.recipe.roi_px, variant, good);
-            }
-            let Some(defect) = picture.checked_sub(count) else { return good(picture) };
-            let KnownDefect { frame, mask } = known.load(defect)?;
-            let covered = mask.map(|mask| cover(&mask, options.recipe.roi_px, grid));
-            covers.lock().expect("no picture panics while it holds the list")[defect] = covered;
-            Ok(frame)
-        };
-        let mut study = Study::take(extractor, first_defect, load, options.threads, |done| step(done, total))?;
+        let judged = parts.len().min(MOST_JUDGED);
+        let planned = plan(judged);
+        let whole = parts.len() + material.known.len();
+        let total = whole + planned.len();
+        let sources = Sources { extractor, material, parts: &parts, options };
+        let (mut study, known) = sources.see(how.halve_known, |done| step(done, total))?;
+        let defects = sources.draw(&mut study, &planned, how.preset, |done| step(whole + done, total))?;
+        let folds = deal(parts.len(), judged, &defects);
+        Ok(Evidence { study, folds, defects, known, parts })
+    }
 
-        let drawn = Mutex::new(vec![None; planned.len()]);
-        let draw = |defect: usize| {
-            let (part, kind, severity) = planned[defect];
-            let mut rng = stream(options.seed, 8_000_000 + defect as u64);
-            // Parts that are so many apart are judged, learned from, or asked when to stop, alike.
-            let other = if part + ALIKE < judged { part + ALIKE } else { part };
-            let (frame, other, roi) = (good(part)?, good(other)?, options.recipe.roi_px);
-            let made = match how.preset {
-                Preset::Mixed => defects::draw(kind, severity, &frame, Some(&other), roi, &mut rng),
-                preset => preset.draw(&frame, Some(&other), roi, &mut rng),
-            };
-            let found = (made.kind, made.severity, cover(&made.mask, roi, grid));
-            drawn.lock().expect("no draw panics while it holds the list")[defect] = Some(found);
-            Ok(made.frame)
-        };
-        let on: Vec<usize> = planned.iter().map(|(part, ..)| *part).collect();
-        study.take_changed(extractor, &on, draw, options.threads, |done| step(first_defect + done, total))?;
-        let drawn = drawn.into_inner().expect("no draw panicked");
-        let defects = drawn.into_iter().enumerate().map(|(defect, drawn)| {
-            let (kind, severity, cover) = drawn.expect("every picture was loaded");
-            DrawnDefect { kind, severity, picture: first_defect + defect, good: planned[defect].0, cover }
-        });
-        let defects: Vec<DrawnDefect> = defects.collect();
-        let mut folds = deal(count, judged, &defects);
-        for fold in &mut folds {
-            let of_part = |part: &usize| first_variant + variants * part..first_variant + variants * (part + 1);
+    /// Lets variants of the good parts join the banks, instead of those that did before.
+    /// * `extractor`, `material` — those that the evidence was gathered with
+    ///
+    /// # Errors  `TeachError`: a part that cannot be loaded or inspected.
+    pub fn look_up_variants(
+        &mut self,
+        extractor: &Extractor,
+        material: &Material,
+        augmentation: Augmentation,
+        options: &Options,
+        step: impl Fn(usize, usize) + Sync,
+    ) -> Result<(), TeachError> {
+        let first = self.parts.len() + self.known.len() + self.defects.len();
+        self.study.truncate(first);
+        let each = augmentation.count();
+        let count = each * self.parts.len();
+        let sources = Sources { extractor, material, parts: &self.parts, options };
+        let load = |variant| load_variant(augmentation, options.recipe.roi_px, variant, |part| sources.good(part));
+        self.study.take_more(extractor, count, load, options.threads, |done| step(done, count))?;
+        for fold in &mut self.folds {
+            let of_part = |part: &usize| first + each * part..first + each * (part + 1);
             fold.variants = fold.bank.iter().flat_map(of_part).collect();
         }
-        let teaching = if how.halve_known { known.halves(options.seed).0 } else { Vec::new() };
-        let covers = covers.into_inner().expect("no picture panicked").into_iter().enumerate();
-        let known = covers.map(|(defect, cover)| KnownPicture {
-            picture: count + defect,
-            cover,
-            teaches: teaching.contains(&defect),
-        });
-        Ok(Evidence { study, folds, defects, known: known.collect() })
+        Ok(())
     }
 
     pub fn study(&self) -> &Study {
@@ -302,11 +273,6 @@ impl Evidence {
     }
 }
 
-/// How many defects are drawn on each of so many judged parts.
-fn defects_a_part(judged: usize) -> usize {
-    (DEFECTS / judged.max(1)).clamp(Severity::ALL.len(), 2 * Severity::ALL.len())
-}
-
 /// Deals the first `judged` parts into folds.
 fn deal(count: usize, judged: usize, defects: &[DrawnDefect]) -> Vec<Fold> {
     let fold = |fold: usize| {
@@ -316,42 +282,4 @@ fn deal(count: usize, judged: usize, defects: &[DrawnDefect]) -> Vec<Fold> {
         Fold { bank, variants: Vec::new(), good, defects: on(true), lessons: on(false) }
     };
     (0..FOLDS.min(count)).map(fold).collect()
-}
-
-/// Height and width of the grid of patches, whatever the granularity.
-fn patch_grid(recipe: &Recipe) -> [usize; 2] {
-    recipe.input_px.map(|side| side / recipe.grid_stride)
-}
-
-/// How much of each cell of a grid over the region a mask covers, row by row, in [0, 1].
-/// * `grid` — height and width
-pub fn cover(mask: &Mask, roi: Option<Roi>, grid: [usize; 2]) -> Vec<f32> {
-    let roi = roi.unwrap_or(Roi { x: 0, y: 0, width: mask.width, height: mask.height });
-    let (mut covered, mut pixels) = (vec![0.0; grid[0] * grid[1]], vec![0.0; grid[0] * grid[1]]);
-    for y in 0..roi.height {
-        for x in 0..roi.width {
-            let [row, column] = [(y, roi.height, grid[0]), (x, roi.width, grid[1])]
-                .map(|(at, size, cells)| at as usize * cells / size as usize);
-            let changed = mask.data[((roi.y + y) * mask.width + roi.x + x) as usize];
-            covered[row * grid[1] + column] += f32::from(u8::from(changed));
-            pixels[row * grid[1] + column] += 1.0;
-        }
-    }
-    covered.iter().zip(&pixels).map(|(covered, pixels): (&f32, &f32)| covered / pixels.max(1.0)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mask_covers_the_cells_that_its_pixels_lie_in() {
-        let mut mask = Mask { width: 5, height: 4, data: vec![false; 20] };
-        // A region of 4 × 4 from column 1 on, in cells of 2 × 2: one pixel in the first, all of the last.
-        for at in [1, 13, 14, 18, 19] {
-            mask.data[at] = true;
-        }
-        let roi = Some(Roi { x: 1, y: 0, width: 4, height: 4 });
-        assert_eq!(cover(&mask, roi, [2, 2]), [0.25, 0.0, 0.0, 1.0]);
-    }
 }

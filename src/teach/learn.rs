@@ -337,10 +337,10 @@ mod tests {
         let (model, belt) = (Model::built_in(), Belt::new(BeltSettings::default()));
         let mut options = Options::for_model(&model);
         options.recipe.input_px = [64, 64];
-        let names = (0..12).map(|part| part.to_string()).collect();
-        let frames: Vec<_> = (0..12).map(|part| belt.good_part(part)).collect();
+        let names = (0..24).map(|part| part.to_string()).collect();
+        let frames: Vec<_> = (0..24).map(|part| belt.good_part(part)).collect();
         let good_parts = GoodParts::read(names, |part| Ok(frames[part].clone())).unwrap();
-        let (parts, known): (Vec<_>, _) = ((0..12).collect(), KnownDefects::none());
+        let (parts, known): (Vec<_>, _) = ((0..24).collect(), KnownDefects::none());
         let material = Material { good_parts: &good_parts, parts: &parts, known: &known };
         let evidence = gather(&model, &options, Preset::Mixed, &[material], &|_, _, _| ()).unwrap();
         let how = LearnOptions::for_loss(Loss::default_of("softmax").unwrap());
@@ -358,7 +358,7 @@ mod tests {
         }
         // Every part is judged once, and every kind is new to one fold.
         let all: BTreeSet<usize> = evidence[0].folds().iter().flat_map(|fold| fold.good.clone()).collect();
-        assert_eq!(all.len(), 12);
+        assert_eq!(all.len(), 24);
         assert!(Kind::ALL.into_iter().all(|kind| (0..FOLDS).filter(|fold| keeps_out(*fold, kind)).count() == 1));
     }
 }

@@ -97,6 +97,25 @@ impl Study {
         threads: usize,
         step: impl Fn(usize) + Sync,
     ) -> Result<Study, TeachError> {
+        let mut study = Study { taps: Vec::new(), pictures: Vec::new() };
+        study.take_more(extractor, count, load, threads, step)?;
+        Ok(study)
+    }
+
+    /// Runs the backbone on further pictures.
+    /// * `extractor` — that of the others
+    /// * `load` — gives picture 0 … `count` − 1 of these
+    /// * `step` — told how many of these are done
+    ///
+    /// # Errors  Those of `load`, and `TeachError::Unusable` if the backbone fails.
+    pub fn take_more(
+        &mut self,
+        extractor: &Extractor,
+        count: usize,
+        load: impl Fn(usize) -> Result<Frame, TeachError> + Sync,
+        threads: usize,
+        step: impl Fn(usize) + Sync,
+    ) -> Result<(), TeachError> {
         let names = &extractor.recipe().taps;
         let job = |extractor: &mut Extractor, picture: usize| -> Result<_, TeachError> {
             let (taps, _) = extractor.taps(&load(picture)?)?;
@@ -107,8 +126,11 @@ impl Study {
             Ok((shapes.collect::<Vec<_>>(), Picture::Whole(halved(&taps))))
         };
         let taken = in_parallel(count, threads, || extractor.fork(), job, step)?;
-        let (mut shapes, pictures): (Vec<_>, Vec<_>) = taken.into_iter().unzip();
-        Ok(Study { taps: shapes.pop().unwrap_or_default(), pictures })
+        for (taps, picture) in taken {
+            self.taps = taps;
+            self.pictures.push(picture);
+        }
+        Ok(())
     }
 
     /// Runs the backbone on further pictures, each like one that is there except in some places.
@@ -136,6 +158,11 @@ impl Study {
         let taken = in_parallel(goods.len(), threads, || extractor.fork(), job, step)?;
         self.pictures.extend(taken);
         Ok(())
+    }
+
+    /// Forgets all pictures but the first `count`.
+    pub fn truncate(&mut self, count: usize) {
+        self.pictures.truncate(count);
     }
 
     pub fn len(&self) -> usize {
