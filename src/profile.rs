@@ -259,19 +259,13 @@ impl fmt::Display for Promise {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             // A promise is rounded to its weaker side, so that the text never claims more than the numbers do.
-            Promise::Bound { false_rejects, confidence, parts, rank } => {
-                write!(
-                    f,
-                    "at most {:.1} % false rejects with {} % confidence, from {}",
-                    (false_rejects * 1000.0 - 1e-6).ceil() / 10.0,
-                    (confidence * 1000.0 + 1e-6).floor() / 10.0,
-                    count(*parts, "part")
-                )?;
-                match parts.saturating_sub(*rank) {
-                    0 => Ok(()),
-                    above => write!(f, ", {above} of which lie above"),
-                }
-            }
+            Promise::Bound { false_rejects, confidence, parts, .. } => write!(
+                f,
+                "at most {:.1} % false rejects with {} % confidence, from {}",
+                (false_rejects * 1000.0 - 1e-6).ceil() / 10.0,
+                (confidence * 1000.0 + 1e-6).floor() / 10.0,
+                count(*parts, "part")
+            ),
             Promise::Estimate { false_rejects, folds, parts } => write!(
                 f,
                 "about {:.1} % false rejects, an estimate from {folds}-fold scores of {}; no confidence is claimed",

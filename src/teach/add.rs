@@ -74,7 +74,9 @@ pub fn add(
     let scores = lesson.scores(&lesson.inspector(&learned, f32::INFINITY)?, &calibration)?;
     let mut all = about.calibration.clone();
     all.extend(lesson.named_scores(&calibration, &scores));
-    let threshold = restated(about, &all, options.max_false_rejects, rejected_before.len(), parts.len())?;
+    let scores: Vec<f32> = all.iter().map(|calibration| calibration.score).collect();
+    let asked = options.max_false_rejects;
+    let threshold = restated(&about.threshold.promise, &scores, asked, rejected_before.len(), parts.len())?;
 
     let mut inspector = lesson.inspector(&learned, threshold.value)?;
     let expected_catch = lesson.expected_catch(&inspector, &calibration)?;
@@ -96,26 +98,26 @@ pub fn add(
 
 /// The threshold over the old and new calibration scores, and what of the old promise still holds.
 fn restated(
-    about: &About,
-    all: &[CalibrationScore],
+    promise: &Promise,
+    scores: &[f32],
     asked: Option<f64>,
     rejected_before: usize,
     added: usize,
 ) -> Result<Threshold, TeachError> {
-    let scores: Vec<f32> = all.iter().map(|calibration| calibration.score).collect();
-    let because = match &about.threshold.promise {
+    let because = match promise {
         Promise::Bound { false_rejects, parts, rank, .. } => {
             if calibrate::plausible(rejected_before, added, *false_rejects) {
-                // More parts keep what fewer kept; a bound that was large for want of parts becomes the usual one.
-                let kept = (rank < parts || *false_rejects < calibrate::USUAL_BOUND).then_some(*false_rejects);
-                let asked = asked.or(kept);
-                return Ok(calibrate::bounded(&scores, asked)?);
+                // A bound that was asked for stays. The smallest that so few parts allowed was not.
+                let smallest = calibrate::smallest_bound(*parts);
+                let was_asked = rank < parts || (false_rejects - smallest).abs() > 1e-9;
+                let asked = asked.or(was_asked.then_some(*false_rejects));
+                return Ok(calibrate::bounded(scores, asked)?);
             }
             new_normal(rejected_before, added)
         }
         Promise::Estimate { false_rejects, folds, .. } => {
             match (asked, calibrate::plausible(rejected_before, added, *false_rejects)) {
-                (None, true) => return Ok(calibrate::estimated(&scores, *folds)?),
+                (None, true) => return Ok(calibrate::estimated(scores, *folds)?),
                 (Some(_), _) => "its threshold is an estimate".to_owned(),
                 (None, false) => new_normal(rejected_before, added),
             }
@@ -125,7 +127,7 @@ fn restated(
     if let Some(asked) = asked {
         return Err(CalibrateError::NoBound { asked, why: because }.into());
     }
-    Ok(Threshold { value: calibrate::bounded(&scores, None)?.value, promise: Promise::Void { because } })
+    Ok(Threshold { value: calibrate::largest(scores)?, promise: Promise::Void { because } })
 }
 
 fn new_normal(rejected_before: usize, added: usize) -> String {
@@ -133,4 +135,37 @@ fn new_normal(rejected_before: usize, added: usize) -> String {
         "{rejected_before} of {added} added good parts lay above the old threshold, more than its bound makes plausible: \
          they are a new normal; for a bound, teach anew from good parts in the proportions of the line"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The threshold from scores 1 to `count`, after so many of 30 added parts lay above the old one.
+    fn with(promise: Promise, count: usize, rejected: usize) -> (f32, Promise) {
+        let scores: Vec<f32> = (1..=count).map(|score| score as f32).collect();
+        let Threshold { value, promise } = restated(&promise, &scores, None, rejected, 30).unwrap();
+        (value, promise)
+    }
+
+    fn bound(false_rejects: f64, parts: usize, rank: usize) -> Promise {
+        Promise::Bound { false_rejects, confidence: calibrate::CONFIDENCE, parts, rank }
+    }
+
+    #[test]
+    fn a_bound_that_was_asked_for_stays_and_one_for_want_of_parts_does_not() {
+        // 20 parts allow 13.9 %, 69 allow 4.2 %: what 222 would have been taught with holds from then on.
+        for few in [20, 69] {
+            let before = bound(calibrate::smallest_bound(few), few, few);
+            assert_eq!(with(before, 222, 0), (217.0, bound(0.05, 222, 217)), "from {few}");
+        }
+        assert_eq!(with(bound(0.02, 160, 160), 222, 0), (222.0, bound(0.02, 222, 222)));
+        assert_eq!(with(bound(0.10, 30, 30), 60, 0), (59.0, bound(0.10, 60, 59)));
+    }
+
+    #[test]
+    fn a_new_normal_is_accepted_however_many_parts_calibrate() {
+        let (value, promise) = with(bound(0.05, 222, 217), 232, 12);
+        assert!(value == 232.0 && matches!(promise, Promise::Void { .. }), "{value} {promise:?}");
+    }
 }

@@ -71,10 +71,15 @@ pub fn bounded(scores: &[f32], asked: Option<f64>) -> Result<Threshold, Calibrat
 /// covered by a distribution. The next part is above the largest of n with probability about 1 / (n + 1).
 /// # Errors  `CalibrateError::NoScores`, `CalibrateError::NotANumber`
 pub fn estimated(scores: &[f32], folds: usize) -> Result<Threshold, CalibrateError> {
-    let scores = sorted(scores)?;
     let parts = scores.len();
     let promise = Promise::Estimate { false_rejects: 1.0 / (parts + 1) as f64, folds, parts };
-    Ok(Threshold { value: scores[parts - 1], promise })
+    Ok(Threshold { value: largest(scores)?, promise })
+}
+
+/// The largest of some scores: the threshold where nothing is promised, and nothing that was shown is to be rejected.
+/// # Errors  `CalibrateError::NoScores`, `CalibrateError::NotANumber`
+pub fn largest(scores: &[f32]) -> Result<f32, CalibrateError> {
+    Ok(*sorted(scores)?.last().expect("there are scores"))
 }
 
 /// How many calibration parts a bound needs: the largest of them is then the threshold.

@@ -15,7 +15,7 @@
 //! resolution, a board does not have it to give away), the cheapest of those that the best does not beat surely (on screws
 //! lying at every angle that are the wrong ones), a bank of some of the parts (it measures how well it covers the
 //! others, not the metric), and judging what was learned by new parts with kinds of defects that it had learned (on screws
-//! a head won that took the real AUROC from 0.97 to 0.86; now whole families are new to what they judge).
+//! a head won that took the real AUROC from 0.97 to 0.86: what judges is of a family that is new to it).
 
 use half::f16;
 
@@ -40,13 +40,15 @@ mod quality;
 pub(crate) use grid::{bases, metrics, scorings};
 use grid::{finalists, sizes};
 pub use learned::judged;
-use learned::{nothing_learned, typical_score, with_learned};
+use learned::with_learned;
 pub(crate) use quality::Weights;
 use quality::{draws, sure_gain, weigh};
 
-/// The taps of the good parts of the evidence may take so much memory; then it is gathered from some of them, but not
-/// from less than can be judged.
-const EVIDENCE_BYTES: usize = 320 << 20;
+/// The taps of the evidence's pictures may take so much memory; then it is gathered from some of the parts, but not from
+/// less than can be judged.
+const EVIDENCE_BYTES: usize = 400 << 20;
+/// A part with a defect takes about so much less than a whole one.
+const CHANGED: usize = 4;
 /// With fewer parts of a product no head is tried.
 const LEAST_PARTS: usize = super::SPLIT_FROM;
 /// With more parts of a product augmentation is not tried: then those that came show how parts may look.
@@ -139,17 +141,19 @@ pub fn choose(
     let options = Options { recipe: choice.recipe.clone(), bank_rows: choice.rows, ..options.clone() };
     let choice = with_augmentation(choice, model, &options, materials, progress)?;
     if !can_learn(&options.recipe, auto, materials) {
-        return Ok(nothing_learned(choice, "nothing was learned on top of it"));
+        let because = format!("{}; nothing was learned on top of it", choice.chosen.because);
+        return Ok(Choice { chosen: Chosen { because, ..choice.chosen }, ..choice });
     }
     let evidence = learn::gather(model, &options, Preset::Mixed, materials, progress)?;
+    let unlearned = learned::unlearned(&evidence, &options)?;
     let heads = learn::heads(&evidence, &options, auto, progress)?;
     let mut learned: Vec<_> = heads.into_iter().map(|(loss, head)| (format!("a head by {loss}"), head)).collect();
     if auto.normality && options.recipe.granularity == Granularity::Patch && !options.recipe.relative {
-        let unit = typical_score(&evidence, &options)?;
-        let scores = learn::scores_of_patches(&evidence, &options, unit)?;
+        let scores = learn::scores_of_patches(&evidence, &options, unlearned.typical_score())?;
+        let scores = if scores.is_empty() { vec![None] } else { scores.into_iter().map(Some).collect() };
         learned.extend(scores.into_iter().map(|score| ("a score of patches".to_owned(), score)));
     }
-    with_learned(choice, &evidence, &options, learned)
+    with_learned(choice, &evidence, &options, unlearned, learned)
 }
 
 /// The choice with the augmentation that makes it better by more than chance, if the parts are few and one does.
@@ -210,7 +214,8 @@ impl Gathering {
         let pixels = recipe.input_px[0] * recipe.input_px[1];
         let taps = card.taps.iter().filter(|tap| recipe.taps.contains(&tap.name));
         let bytes: usize = taps.map(|tap| tap.channels * pixels / (tap.stride * tap.stride) * size_of::<f16>()).sum();
-        let most_parts = EVIDENCE_BYTES / (bytes.max(1) * products.max(1));
+        let pictures = EVIDENCE_BYTES / (bytes.max(1) * products.max(1));
+        let most_parts = pictures.saturating_sub(Evidence::most_drawn() / CHANGED);
         Gathering { most_parts, preset, halve_known: false }
     }
 }
@@ -262,6 +267,15 @@ pub(crate) fn try_all(
         })
     });
     Ok(tried.collect())
+}
+
+/// The scores on more folds of the same product.
+fn joined(of_folds: Vec<Scores>) -> Scores {
+    let join = |mut all: Scores, more| {
+        all.append(more);
+        all
+    };
+    of_folds.into_iter().reduce(join).expect("there is a fold")
 }
 
 /// The scores of several products as more folds of one; of each recipe and scoring.

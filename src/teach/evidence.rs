@@ -162,6 +162,11 @@ impl Evidence {
         Ok(())
     }
 
+    /// How many defects are drawn at most.
+    pub fn most_drawn() -> usize {
+        plan(MOST_JUDGED).len()
+    }
+
     pub fn study(&self) -> &Study {
         &self.study
     }
@@ -192,7 +197,7 @@ impl Evidence {
         self.scores_in_folds(&candidates, scorings, options, 0..self.folds.len(), &|_| true)
     }
 
-    /// The scores by one candidate and by each of `scorings`.
+    /// The scores by one candidate.
     /// * `fold` — which to judge, by its number
     /// * `judges` — by which of its defects
     ///
@@ -200,12 +205,12 @@ impl Evidence {
     pub fn scores_of(
         &self,
         candidate: Candidate,
-        scorings: &[Scoring],
+        scoring: Scoring,
         options: &Options,
         fold: usize,
         judges: &dyn Fn(&DrawnDefect) -> bool,
-    ) -> Result<Vec<Scores>, InspectError> {
-        Ok(self.scores_in_folds(&[candidate], scorings, options, fold..fold + 1, judges)?.remove(0))
+    ) -> Result<Scores, InspectError> {
+        Ok(self.scores_in_folds(&[candidate], &[scoring], options, fold..fold + 1, judges)?.remove(0).remove(0))
     }
 
     fn scores_in_folds(

@@ -3,7 +3,7 @@
 //! Siamese and triplet training are this same head with shared weights; the loss alone differs. The head learns from
 //! some of the bank's parts, and the step is kept that serves best on others and on kinds of defects that it did not
 //! learn from. Whether it beats the raw embedding is measured on further parts and said in the profile; by name it is
-//! shipped either way, by `auto` only if it does.
+//! shipped either way, by `auto` only if the same training without a family of kinds tells that family better too.
 
 use std::str::FromStr;
 
@@ -12,11 +12,9 @@ use super::choose::{Choice, gather_all, judged};
 use super::defects::{Family, Kind, Preset};
 use super::evidence::{DrawnDefect, Evidence, FOLDS, Gathering, Material};
 use super::losses::Loss;
-use super::samples::{Rows, Source};
+use super::samples::{Rows, Source, number};
 use super::study::Candidate;
-use super::train::{
-    HeadShape, NormalityOptions, TrainError, TrainOptions, Trained, prototypes, train_head, train_normality,
-};
+use super::train::{HeadShape, NormalityOptions, TrainOptions, Trained, prototypes, train_head, train_normality};
 use super::{Options, Progress, Stage, TeachError, lesson};
 use crate::inspect::card::Model;
 use crate::inspect::embedding::Embeddings;
@@ -34,31 +32,44 @@ pub struct LearnOptions {
     pub synthetic: bool,
 }
 
-/// What is learned without the parts of each fold and without the kinds of defects that the fold keeps out, and so is
-/// judged by what is new to it. One of them is shipped.
-pub struct InFolds {
-    /// With the number of the fold.
-    learned: Vec<(usize, Learned)>,
-    /// Whether a fold keeps kinds out.
-    pub new_kinds: bool,
+/// What is left out of learning, to judge by.
+#[derive(Clone, Copy, Debug)]
+pub struct LeftOut {
+    /// The fold whose parts are.
+    pub fold: usize,
+    /// The family of kinds of synthetic defects that is.
+    pub family: Option<Family>,
 }
 
-impl InFolds {
-    /// What was learned, and without which fold.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, &Learned)> {
-        self.learned.iter().map(|(fold, learned)| (*fold, learned))
+/// What is learned, and what would be if parts and kinds were left out: by those the one that is shipped is judged.
+pub struct InFolds {
+    pub shipped: Learned,
+    pub folds: Vec<(LeftOut, Learned)>,
+}
+
+impl LeftOut {
+    /// What is shipped has learned from all families.
+    pub const SHIPPED: LeftOut = LeftOut { fold: 0, family: None };
+
+    /// Each fold with a family of its own.
+    pub fn folds() -> impl Iterator<Item = LeftOut> {
+        (0..FOLDS).zip(Family::ALL).map(|(fold, family)| LeftOut { fold, family: Some(family) })
     }
 
-    pub fn shipped(self) -> Learned {
-        let shipped = self.learned.into_iter().find(|(fold, _)| *fold == SHIPPED);
-        shipped.expect("the shipped one is among them").1
+    /// Whether it judges by a kind of defects.
+    pub fn judges(self, kind: Kind) -> bool {
+        self.family.is_none_or(|family| family == kind.family())
+    }
+
+    fn may_teach(self, kind: Kind) -> bool {
+        self.family != Some(kind.family())
     }
 }
 
 /// A learned score of 1 counts as such a share of a good part's distance.
 const NORMALITY_SHARES: [f32; 2] = [0.05, 0.2];
-/// The fold whose head is shipped: the one that has seen lines and blemishes, which real defects mostly are.
-pub(crate) const SHIPPED: usize = 1;
+/// Of each so many kinds of defects one says when to stop.
+const STOPPING_KINDS: u16 = 3;
 /// Of each so many parts one says when to stop.
 const STOPPING: usize = 4;
 
@@ -66,11 +77,6 @@ impl LearnOptions {
     /// The defaults for a loss.
     pub fn for_loss(loss: Loss) -> LearnOptions {
         LearnOptions { train: TrainOptions::for_loss(loss), preset: Preset::Mixed, synthetic: true }
-    }
-
-    /// Whether some kinds are kept from learning; the presets of the literature have too few.
-    fn has_new_kinds(&self) -> bool {
-        self.preset == Preset::Mixed && self.synthetic
     }
 
     /// Sets what `text` names: `shape=residual|linear|mlp`, `width`, `hidden`, `steps`, `batch`, `rate`, `decay`,
@@ -137,9 +143,8 @@ pub fn learn(
     let evidence = gather(model, options, how.preset, materials, progress)?;
     let mut how = how.clone();
     how.train.seed = options.seed;
-    let trained = train_on(&evidence, &options.recipe, &how, SHIPPED, options, progress)?;
-    let learned = vec![(SHIPPED, Learned::of(&options.recipe, trained, &how))];
-    judged(&evidence, options, InFolds { learned, new_kinds: how.has_new_kinds() })
+    let trained = train_on(&evidence, &options.recipe, &how, LeftOut::SHIPPED, options, progress)?;
+    judged(&evidence, options, Learned::of(&options.recipe, trained, &how))
 }
 
 /// The evidence at the recipe's own size and with its taps for each product.
@@ -158,41 +163,47 @@ pub(super) fn gather(
     gather_all(&extractor, materials, how, options, progress)
 }
 
-/// Heads by a few losses on a chosen recipe, with the names of the losses; none where there are too few parts to learn from.
+/// Heads by a few losses on a chosen recipe, with the names of the losses; none of a loss that cannot learn anything from
+/// these parts.
 /// * `options` — with the chosen recipe
 ///
-/// # Errors  `TeachError::Unusable`, or a head that cannot be trained.
+/// # Errors  `TeachError::Unusable`
 pub(super) fn heads(
     evidence: &[Evidence],
     options: &Options,
     auto: &AutoOptions,
     progress: Progress,
-) -> Result<Vec<(&'static str, InFolds)>, TeachError> {
-    let mut heads = Vec::new();
-    for &name in &auto.losses {
+) -> Result<Vec<(&'static str, Option<InFolds>)>, TeachError> {
+    let head = |name: &&'static str| {
         let mut how = LearnOptions::for_loss(Loss::default_of(name).expect("it is the name of a loss"));
         how.set(&auto.training).map_err(TeachError::Recipe)?;
         how.train.seed = options.seed;
-        let train = |fold| {
-            let trained = train_on(evidence, &options.recipe, &how, fold, options, progress)?;
-            let learned_nothing = fold == SHIPPED && trained.best_step == 0;
-            Ok((!learned_nothing).then(|| (fold, Learned::of(&options.recipe, trained, &how))))
+        let train = |left_out| train_on(evidence, &options.recipe, &how, left_out, options, progress);
+        let in_folds = || {
+            let shipped = train(LeftOut::SHIPPED)?;
+            if shipped.best_step == 0 {
+                return Ok(None);
+            }
+            let learned = |trained| Learned::of(&options.recipe, trained, &how);
+            let folds = LeftOut::folds().map(|left_out| Ok((left_out, learned(train(left_out)?))));
+            let folds = folds.collect::<Result<_, TeachError>>()?;
+            Ok(Some(InFolds { shipped: learned(shipped), folds }))
         };
-        match (0..FOLDS).map(train).collect() {
-            Ok(Some(learned)) => heads.push((name, InFolds { learned, new_kinds: how.has_new_kinds() })),
-            // What cannot be learned from these parts is not taken.
-            Ok(None) | Err(TeachError::Train(_)) => {}
-            Err(error) => return Err(error),
+        match in_folds() {
+            Ok(head) => Ok((*name, head)),
+            Err(TeachError::Train(_)) => Ok((*name, None)),
+            Err(error) => Err(error),
         }
-    }
-    Ok(heads)
+    };
+    auto.losses.iter().map(head).collect()
 }
 
-/// A learned score of patches, added to the distance of a chosen recipe with one weight or another.
+/// A learned score of patches, added to the distance of a chosen recipe with one weight or another; none if it cannot
+/// learn anything from these parts.
 /// * `options` — with the chosen recipe
 /// * `unit` — the typical score of a good part by it
 ///
-/// # Errors  `TeachError::Unusable`, or a score that cannot be trained.
+/// # Errors  `TeachError::Unusable`
 pub(super) fn scores_of_patches(
     evidence: &[Evidence],
     options: &Options,
@@ -200,31 +211,37 @@ pub(super) fn scores_of_patches(
 ) -> Result<Vec<InFolds>, TeachError> {
     let mut how = LearnOptions::for_loss(Loss::default_of("softmax").expect("it is the name of a loss"));
     how.train.seed = options.seed;
-    let mut of_weights = NORMALITY_SHARES.map(|_| InFolds { learned: Vec::new(), new_kinds: how.has_new_kinds() });
-    for fold in 0..FOLDS {
-        let (learn, held_out) = rows(evidence, &options.recipe, &how, fold, options)?;
+    let train = |left_out| -> Result<Option<(Head, Metric)>, TeachError> {
+        let (learn, held_out) = rows(evidence, &options.recipe, &how, left_out, options)?;
         let training = NormalityOptions { seed: options.seed, ..NormalityOptions::default() };
-        let head = match train_normality(&learn.samples(), &held_out.samples(), &training) {
-            Ok(Head::Mlp { weight, .. }) if fold == SHIPPED && weight.iter().all(|weight| *weight == 0.0) => {
-                return Ok(Vec::new());
-            }
-            Ok(head) => head,
-            Err(TrainError::TooFew { .. } | TrainError::HeldOut { .. }) => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
-        };
+        let Ok(head) = train_normality(&learn.samples(), &held_out.samples(), &training) else { return Ok(None) };
         let good: Vec<usize> = (0..learn.labels.len()).filter(|row| learn.labels[*row] == 0).collect();
-        let fitted = lesson::fit(&options.recipe, &learn.embeddings.select(&good), options.pca_width);
-        for (of_weight, share) in of_weights.iter_mut().zip(NORMALITY_SHARES) {
-            let normality = Some(Normality { head: head.clone(), weight: share * unit });
-            let recipe = Recipe { normality: true, ..options.recipe.clone() };
-            let metric = Metric { normality, ..fitted.clone() };
-            of_weight.learned.push((fold, Learned { recipe, metric, prototypes: None }));
-        }
+        Ok(Some((head, lesson::fit(&options.recipe, &learn.embeddings.select(&good), options.pca_width))))
+    };
+    let learned = |(head, fitted): &(Head, Metric), share: f32| {
+        let normality = Some(Normality { head: head.clone(), weight: share * unit });
+        let recipe = Recipe { normality: true, ..options.recipe.clone() };
+        Learned { recipe, metric: Metric { normality, ..fitted.clone() }, prototypes: None }
+    };
+    let Some(shipped) = train(LeftOut::SHIPPED)?.filter(|(head, _)| !is_silent(head)) else { return Ok(Vec::new()) };
+    let mut folds = Vec::new();
+    for left_out in LeftOut::folds() {
+        let Some(trained) = train(left_out)? else { return Ok(Vec::new()) };
+        folds.push((left_out, trained));
     }
-    Ok(of_weights.into())
+    let with_weight = |share| InFolds {
+        shipped: learned(&shipped, share),
+        folds: folds.iter().map(|(left_out, trained)| (*left_out, learned(trained, share))).collect(),
+    };
+    Ok(NORMALITY_SHARES.map(with_weight).into())
 }
 
-/// Trains on the parts that a fold does not judge; a quarter of them and the kinds that it keeps out say when to stop.
+/// Whether it gives every patch the same.
+fn is_silent(head: &Head) -> bool {
+    matches!(head, Head::Mlp { weight, .. } if weight.iter().all(|weight| *weight == 0.0))
+}
+
+/// Trains on what is not left out; a quarter of the parts and a third of the kinds say when to stop.
 /// * `evidence` — of each product
 /// * `options` — bounds of the bank that known defects without a mask are compared with; its recipe is not used
 ///
@@ -233,37 +250,39 @@ pub fn train_on(
     evidence: &[Evidence],
     recipe: &Recipe,
     how: &LearnOptions,
-    fold: usize,
+    left_out: LeftOut,
     options: &Options,
     progress: Progress,
 ) -> Result<Trained, TeachError> {
-    let (learn, held_out) = rows(evidence, recipe, how, fold, options)?;
+    let (learn, held_out) = rows(evidence, recipe, how, left_out, options)?;
     let step = |done, total| progress(Stage::Train, done, total);
     Ok(train_head(&learn.samples(), &held_out.samples(), &how.train, &step)?)
 }
 
-/// What is learned from, and what says when to stop: of neither the parts nor their kinds of defects are in the other.
+/// What is learned from, and what says when to stop: the parts of neither are in the other, nor are their kinds of defects,
+/// but for the presets of the literature, which have too few.
 pub(super) fn rows(
     evidence: &[Evidence],
     recipe: &Recipe,
     how: &LearnOptions,
-    fold: usize,
+    left_out: LeftOut,
     options: &Options,
 ) -> Result<(Rows, Rows), TeachError> {
     let raw = Recipe { head: HeadKind::Identity, ..recipe.clone() };
     let (preset, seed) = (how.preset, how.train.seed);
-    let all_kinds = !how.has_new_kinds();
-    let kept_out = |defect: &DrawnDefect| keeps_out(fold, defect.kind);
+    let all_kinds = preset != Preset::Mixed || !how.synthetic;
+    let may_teach = |defect: &&DrawnDefect| left_out.may_teach(defect.kind);
+    let stopping = |defect: &DrawnDefect| number(defect.kind).is_multiple_of(STOPPING_KINDS);
     let stops = |part: usize| part.is_multiple_of(STOPPING);
     let channels = evidence.first().map_or(0, |evidence| evidence.study().channels(&raw));
     let (mut learn, mut held_out) = (Rows::new(channels), Rows::new(channels));
     for (product, evidence) in (0..).zip(evidence) {
         let source = Source { evidence, product, preset, seed };
-        let fold = &evidence.folds()[fold];
+        let fold = &evidence.folds()[left_out.fold];
         let (stop_good, learn_good): (Vec<usize>, Vec<usize>) = fold.bank.iter().partition(|part| stops(**part));
-        let lessons = fold.lessons.iter().map(|defect| &evidence.defects()[*defect]);
+        let lessons = fold.lessons.iter().map(|defect| &evidence.defects()[*defect]).filter(may_teach);
         let (stop, lessons): (Vec<_>, Vec<_>) = lessons.partition(|defect| stops(defect.good));
-        let lessons = lessons.into_iter().filter(|defect| how.synthetic && (all_kinds || !kept_out(defect)));
+        let lessons = lessons.into_iter().filter(|defect| how.synthetic && (all_kinds || !stopping(defect)));
         learn.collect(source, &raw, &learn_good, lessons);
         let known: Vec<_> = evidence.known().iter().filter(|known| known.teaches).collect();
         if !known.is_empty() {
@@ -276,15 +295,10 @@ pub(super) fn rows(
                 learn.extend(shown);
             }
         }
-        let stop = stop.into_iter().filter(|defect| all_kinds || kept_out(defect));
+        let stop = stop.into_iter().filter(|defect| all_kinds || stopping(defect));
         held_out.collect(source, &raw, &stop_good, stop);
     }
     Ok((learn, held_out))
-}
-
-/// Whether a fold keeps a kind of defects from learning, to stop and to judge by it.
-pub(super) fn keeps_out(fold: usize, kind: Kind) -> bool {
-    kind.family() == Family::ALL[fold % Family::ALL.len()]
 }
 
 /// What a training adds to a recipe.
@@ -344,21 +358,25 @@ mod tests {
         let material = Material { good_parts: &good_parts, parts: &parts, known: &known };
         let evidence = gather(&model, &options, Preset::Mixed, &[material], &|_, _, _| ()).unwrap();
         let how = LearnOptions::for_loss(Loss::default_of("softmax").unwrap());
-        for fold in 0..FOLDS {
-            let (learn, held_out) = rows(&evidence, &options.recipe, &how, fold, &options).unwrap();
+        for left_out in LeftOut::folds() {
+            let (learn, held_out) = rows(&evidence, &options.recipe, &how, left_out, &options).unwrap();
             let kinds = |rows: &Rows| rows.samples().kinds.iter().copied().filter(|kind| *kind > 0).collect();
             let (learned, stopping): (BTreeSet<u16>, BTreeSet<u16>) = (kinds(&learn), kinds(&held_out));
-            let new: BTreeSet<u16> = Kind::ALL.into_iter().filter(|kind| keeps_out(fold, *kind)).map(number).collect();
-            assert!(learned.is_disjoint(&new) && stopping.is_subset(&new), "fold {fold}: {learned:?} {stopping:?}");
-            assert!(learned.len() >= 5 && !stopping.is_empty(), "fold {fold}: {learned:?} {stopping:?}");
-            let judged: &Fold = &evidence[0].folds()[fold];
-            assert!(judged.good.iter().all(|part| !judged.bank.contains(part)));
-            let lessons = judged.lessons.iter().map(|defect| evidence[0].defects()[*defect].good);
-            assert!(lessons.into_iter().all(|part| judged.bank.contains(&part)));
+            let new: BTreeSet<u16> = Kind::ALL.into_iter().filter(|kind| left_out.judges(*kind)).map(number).collect();
+            let all = [&learned, &stopping, &new];
+            assert!(learned.len() >= 4 && !stopping.is_empty() && new.len() >= 3, "{left_out:?}: {all:?}");
+            for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+                assert!(all[one].is_disjoint(all[other]), "{left_out:?}: {all:?}");
+            }
+            let fold: &Fold = &evidence[0].folds()[left_out.fold];
+            assert!(fold.good.iter().all(|part| !fold.bank.contains(part)));
+            let mut lessons = fold.lessons.iter().map(|defect| evidence[0].defects()[*defect].good);
+            assert!(lessons.all(|part| fold.bank.contains(&part)));
         }
         // Every part is judged once, and every kind is new to one fold.
         let all: BTreeSet<usize> = evidence[0].folds().iter().flat_map(|fold| fold.good.clone()).collect();
         assert_eq!(all.len(), 24);
-        assert!(Kind::ALL.into_iter().all(|kind| (0..FOLDS).filter(|fold| keeps_out(*fold, kind)).count() == 1));
+        let judging = |kind| LeftOut::folds().filter(|left_out| left_out.judges(kind)).count();
+        assert!(Kind::ALL.into_iter().all(|kind| judging(kind) == 1 && LeftOut::SHIPPED.may_teach(kind)));
     }
 }

@@ -18,7 +18,7 @@ use crate::inspect::backbone::TapOutput;
 use crate::inspect::compare::Comparison;
 use crate::inspect::embedding::{self, Embeddings, dot, squared_distance};
 use crate::inspect::metric::Metric;
-use crate::inspect::recipe::{Distance, Recipe, ScoreRule};
+use crate::inspect::recipe::{Distance, Granularity, Recipe, ScoreRule};
 use crate::inspect::score::score;
 use crate::inspect::{Extractor, InspectError};
 
@@ -152,6 +152,10 @@ impl Study {
             let (taps, _) = extractor.taps(&load(picture)?)?;
             let good = goods[picture];
             let (old, new) = (self.values(good), halved(&taps));
+            // The mean over all places adds up what is too little to be kept in each.
+            if extractor.recipe().granularity == Granularity::Image {
+                return Ok(Picture::Whole(new));
+            }
             let changed = |tap: &KeptTap| tap.changed(&old[self.range(tap)], &new[self.range(tap)]);
             Ok(Picture::Changed { good, taps: self.taps.iter().map(changed).collect() })
         };
@@ -339,7 +343,8 @@ impl KeptTap {
                 difference += (new - old).powi(2);
                 square += old * old;
             }
-            difference > SAME * square
+            // What is no number is not the same.
+            !(difference <= SAME * square)
         };
         let pixels: Vec<usize> = (0..self.pixels()).filter(differs).collect();
         let mut values = Vec::with_capacity(pixels.len() * self.channels);

@@ -4,7 +4,7 @@ use crate::inspect::embedding::Embeddings;
 use crate::inspect::metric::{Head, Metric};
 use crate::inspect::recipe::{Distance, HeadKind, Recipe};
 use crate::teach::evidence::Evidence;
-use crate::teach::learn::{LearnOptions, SHIPPED, train_on};
+use crate::teach::learn::{LearnOptions, LeftOut, train_on};
 use crate::teach::losses::Loss;
 use crate::teach::train::{HeadShape, TrainError, Trained, prototypes};
 use crate::teach::{Options, TeachError};
@@ -24,7 +24,7 @@ pub fn train(
 ) -> Result<Result<Trained, String>, TeachError> {
     let classes = how.preset.classes().len();
     loop {
-        match train_on(std::slice::from_ref(evidence), recipe, &how, SHIPPED, options, &|_, _, _| ()) {
+        match train_on(std::slice::from_ref(evidence), recipe, &how, LeftOut::SHIPPED, options, &|_, _, _| ()) {
             Ok(trained) => return Ok(Ok(trained)),
             // Every try asks for no more than the class that was too small has.
             Err(TeachError::Train(TrainError::TooFew { found, .. })) if found >= 2 => how.train.batch = found * classes,
