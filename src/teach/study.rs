@@ -343,8 +343,9 @@ impl KeptTap {
                 difference += (new - old).powi(2);
                 square += old * old;
             }
+            let is_same = difference <= SAME * square;
             // What is no number is not the same.
-            !(difference <= SAME * square)
+            !is_same
         };
         let pixels: Vec<usize> = (0..self.pixels()).filter(differs).collect();
         let mut values = Vec::with_capacity(pixels.len() * self.channels);
