@@ -269,15 +269,6 @@ pub(crate) fn try_all(
     Ok(tried.collect())
 }
 
-/// The scores on more folds of the same product.
-fn joined(of_folds: Vec<Scores>) -> Scores {
-    let join = |mut all: Scores, more| {
-        all.append(more);
-        all
-    };
-    of_folds.into_iter().reduce(join).expect("there is a fold")
-}
-
 /// The scores of several products as more folds of one; of each recipe and scoring.
 fn together(of_each: Vec<Vec<Vec<Scores>>>) -> Vec<Vec<Scores>> {
     let join = |mut all: Vec<Vec<Scores>>, more: Vec<Vec<Scores>>| {

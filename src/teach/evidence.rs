@@ -24,7 +24,7 @@ use sources::{Sources, plan};
 /// The judged parts are dealt into so many folds.
 pub(crate) const FOLDS: usize = 3;
 /// At most so many parts are judged.
-pub(crate) const MOST_JUDGED: usize = 120;
+const MOST_JUDGED: usize = 120;
 /// The embeddings from which the bank of a fold is chosen may take so much memory.
 const CANDIDATE_BYTES: usize = 112 << 20;
 

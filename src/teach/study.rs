@@ -151,12 +151,12 @@ impl Study {
         let job = |extractor: &mut Extractor, picture: usize| -> Result<_, TeachError> {
             let (taps, _) = extractor.taps(&load(picture)?)?;
             let good = goods[picture];
-            let (old, new) = (self.values(good), halved(&taps));
+            let new = halved(&taps);
             // The mean over all places adds up what is too little to be kept in each.
             if extractor.recipe().granularity == Granularity::Image {
                 return Ok(Picture::Whole(new));
             }
-            let changed = |tap: &KeptTap| tap.changed(&old[self.range(tap)], &new[self.range(tap)]);
+            let changed = |tap: &KeptTap| tap.changed(&self.values(good, tap), &new[self.range(tap)]);
             Ok(Picture::Changed { good, taps: self.taps.iter().map(changed).collect() })
         };
         let taken = in_parallel(goods.len(), threads, || extractor.fork(), job, step)?;
@@ -184,9 +184,8 @@ impl Study {
 
     /// The concatenated taps of a picture, as the extractor of `recipe` would give them but for half precision.
     pub fn raw(&self, picture: usize, recipe: &Recipe) -> Embeddings {
-        let values = self.values(picture);
         let tap_output = |tap: &KeptTap| {
-            let data = values[self.range(tap)].to_f32_vec();
+            let data = self.values(picture, tap).to_f32_vec();
             TapOutput::new(&data, tap.channels, tap.height, tap.width)
         };
         let taps: Vec<TapOutput> = self.chosen(recipe).map(tap_output).collect();
@@ -301,13 +300,14 @@ impl Study {
         recipe.taps.iter().map(move |name| known(name).expect("a study holds the taps that its recipes use"))
     }
 
-    /// The values of all taps of a picture.
-    fn values(&self, picture: usize) -> Cow<'_, [f16]> {
+    /// The values of a tap of a picture.
+    fn values(&self, picture: usize, tap: &KeptTap) -> Cow<'_, [f16]> {
         match &self.pictures[picture] {
-            Picture::Whole(values) => Cow::Borrowed(values),
+            Picture::Whole(values) => Cow::Borrowed(&values[self.range(tap)]),
             Picture::Changed { good, taps } => {
-                let mut values = self.values(*good).into_owned();
-                self.taps.iter().zip(taps).for_each(|(tap, changed)| tap.put(changed, &mut values[self.range(tap)]));
+                let mut values = self.values(*good, tap).into_owned();
+                let changed = self.taps.iter().zip(taps).find(|(other, _)| other.name == tap.name);
+                tap.put(changed.expect("every tap is kept").1, &mut values);
                 Cow::Owned(values)
             }
         }
@@ -403,7 +403,8 @@ mod tests {
         assert_eq!((sparse.len(), sparse.raw(0, &recipe)), (2, whole.raw(0, &recipe)));
         let Picture::Changed { taps, .. } = &sparse.pictures[1] else { panic!("it differs from a good one") };
         let kept: usize = taps.iter().map(|tap| tap.values.len()).sum();
-        assert!((1..whole.values(1).len() / 2).contains(&kept), "{kept} of {}", whole.values(1).len());
+        let all: usize = whole.taps.iter().map(KeptTap::size).sum();
+        assert!((1..all / 2).contains(&kept), "{kept} of {all}");
         let (dense, patched) = (whole.raw(1, &recipe), sparse.raw(1, &recipe));
         for row in 0..dense.len() {
             let (dense, patched) = (dense.row(row), patched.row(row));

@@ -1,12 +1,12 @@
 //! What is learned on a chosen recipe: how good it is on what is new to it, and whether it is taken.
 
 use super::quality::{draws, sure_gain, weigh};
-use super::{Choice, LEARNED, Tried, joined, remembered, together};
+use super::{Choice, LEARNED, Tried, remembered};
 use crate::inspect::InspectError;
 use crate::inspect::compare::median;
 use crate::inspect::recipe::Recipe;
 use crate::profile::Chosen;
-use crate::teach::evidence::{DrawnDefect, Evidence};
+use crate::teach::evidence::{DrawnDefect, Evidence, Scores};
 use crate::teach::learn::{InFolds, Learned, LeftOut};
 use crate::teach::study::{Candidate, Scoring};
 use crate::teach::{Options, TeachError};
@@ -76,11 +76,20 @@ fn try_in_folds(
             let judges = |defect: &DrawnDefect| left_out.judges(defect.kind);
             evidence.scores_of(candidate, Scoring::of(recipe), options, left_out.fold, &judges)
         };
+        let more_folds = |mut all: Scores, more| {
+            all.append(more);
+            all
+        };
         let of_folds = folds.iter().map(of_fold).collect::<Result<Vec<_>, _>>()?;
-        Ok(vec![vec![joined(of_folds)]])
+        Ok(of_folds.into_iter().reduce(more_folds).expect("there is a fold"))
+    };
+    let more_products = |mut all: Scores, more| {
+        all.extend(more);
+        all
     };
     let of_each = evidence.iter().enumerate().map(of_product).collect::<Result<Vec<_>, InspectError>>()?;
-    Ok(Tried::new(evidence, recipe.clone(), together(of_each).remove(0).remove(0), options))
+    let scores = of_each.into_iter().reduce(more_products).expect("there is a product");
+    Ok(Tried::new(evidence, recipe.clone(), scores, options))
 }
 
 /// What a learned metric is worth on the parts that it did not learn from, beside the recipe without it.
