@@ -41,7 +41,7 @@ fn inspection(criterion: &mut Criterion) {
         b.iter(|| concatenate(&taps, recipe.pool, grid, recipe.granularity).normalise())
     });
 
-    let bank = Bank::new(unit_rows(BANK_ROWS, 1), Distance::Cosine);
+    let bank = Bank::new(unit_rows(BANK_ROWS, 1), Distance::Cosine, None);
     let queries = unit_rows(PATCHES, 2);
     criterion.bench_function("search, 1024 x 2000 x 152", |b| b.iter(|| bank.distances(&queries, 1)));
 

@@ -90,7 +90,7 @@ fn unit_rows(rows: usize, width: usize, seed: u64) -> Embeddings {
 }
 
 fn search(rows: usize, width: usize, threads: usize) -> Work {
-    let (bank, queries) = (Bank::new(unit_rows(rows, width, 1), Distance::Cosine), unit_rows(PATCHES, width, 2));
+    let (bank, queries) = (Bank::new(unit_rows(rows, width, 1), Distance::Cosine, None), unit_rows(PATCHES, width, 2));
     on(threads, move || drop(std::hint::black_box(bank.distances(&queries, 1))))
 }
 

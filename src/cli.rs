@@ -198,6 +198,9 @@ pub struct RecipeArgs {
     pub pca: Option<u16>,
     #[arg(long, value_enum, help = "How far an embedding lies from the good parts; cosine if absent")]
     pub distance: Option<DistanceArg>,
+    /// Divide the distance to a bank row by how far good patches usually lie from it
+    #[arg(long)]
+    pub local: bool,
     /// What is done to each channel: divided by its standard deviation, or its signed square root taken
     #[arg(long, value_enum)]
     pub scaling: Option<ScalingArg>,
@@ -222,6 +225,8 @@ pub enum GranularityArg {
 pub enum DistanceArg {
     Cosine,
     Euclidean,
+    /// The geometric mean of both; searches two banks, so it takes twice as long
+    Product,
     Mahalanobis,
     /// One Gaussian for each position, for parts that always lie the same way; needs a small --pca
     MahalanobisPerPosition,
@@ -243,6 +248,7 @@ impl RecipeArgs {
             || self.granularity.is_some()
             || self.pca.is_some()
             || self.distance.is_some()
+            || self.local
             || self.scaling.is_some()
             || self.relative
             || self.neighbours.is_some()

@@ -309,6 +309,7 @@ pub fn steps(recipe: &Recipe) -> String {
     let distance = match recipe.distance {
         Distance::Cosine => "cosine distance",
         Distance::Euclidean => "Euclidean distance",
+        Distance::Product => "product of cosine and Euclidean distance",
         Distance::Mahalanobis => "Mahalanobis distance",
         Distance::MahalanobisPerPosition => "Mahalanobis distance per position",
     };
@@ -316,6 +317,9 @@ pub fn steps(recipe: &Recipe) -> String {
         1 => distance.to_string(),
         neighbours => format!("{distance}, mean of the {neighbours} nearest"),
     });
+    if recipe.local {
+        steps.push("relative to what is usual there".to_string());
+    }
     if recipe.prototype {
         steps.push("to the learned class of good parts".to_string());
     }

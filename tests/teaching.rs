@@ -53,6 +53,13 @@ fn every_distance_head_granularity_and_score_rule_tells_good_parts_from_plainly_
         ("several neighbours, the largest", with(|o| (o.recipe.neighbours, o.recipe.score) = (3, ScoreRule::Max)), 0.9),
         ("PCA", with(|o| (o.recipe.head, o.pca_width) = (HeadKind::Linear, 40)), 0.85),
         ("Euclidean", with(|o| (o.recipe.distance, o.recipe.normalise) = (Distance::Euclidean, false)), 0.9),
+        ("product", with(|o| (o.recipe.distance, o.recipe.normalise) = (Distance::Product, false)), 0.9),
+        ("cosine, local", with(|o| o.recipe.local = true), 0.9),
+        (
+            "product, local",
+            with(|o| (o.recipe.distance, o.recipe.normalise, o.recipe.local) = (Distance::Product, false, true)),
+            0.9,
+        ),
         ("Mahalanobis", with(|o| (o.recipe.distance, o.recipe.normalise) = (Distance::Mahalanobis, false)), 0.85),
         (
             "one embedding a picture",
@@ -188,6 +195,35 @@ fn added_parts_of_the_same_normal_restate_the_bound_from_all_calibration_parts()
     assert_eq!(added.profile.about.calibration.len(), 30);
     assert_eq!(added.profile.about.calibration[..20], profile.about.calibration[..]);
     assert_eq!(added.profile.about.bank_parts, 60);
+}
+
+#[test]
+fn adding_to_both_banks_of_a_product_brings_no_part_farther_away() {
+    let model = Model::built_in();
+    let belt = common::belt(64);
+    let mut options = options(&model);
+    (options.recipe.input_px, options.recipe.local) = ([64, 64], true);
+    (options.recipe.distance, options.recipe.normalise) = (Distance::Product, false);
+    let profile = taught(&model, &options, &belt, 60);
+    let parts = GoodParts::read(names(30), |part| Ok(belt.good_part(700 + part as u64))).unwrap();
+    let added = add(&model, &profile, &options, &parts, &|_, _, _| ()).unwrap();
+    assert!(added.new_rows > 0);
+    let spreads = |profile: &Profile| {
+        let spread = profile.metric.spread.clone().unwrap();
+        let (first, second) = spread.split_at(spread.len() / 2);
+        [first.to_vec(), second.to_vec()]
+    };
+    let (before, after) = (profile.bank.halves(), added.profile.bank.halves());
+    for half in 0..2 {
+        assert!(after[half].len() > before[half].len() && after[half].data().starts_with(before[half].data()));
+        assert!(spreads(&added.profile)[half].starts_with(&spreads(&profile)[half]));
+    }
+    let [mut old, mut new] = [&profile, &added.profile].map(|profile| Inspector::new(&model, profile).unwrap());
+    for part in 900..920 {
+        let frame = belt.part(part).0;
+        let (old, new) = (score(&mut old, &frame), score(&mut new, &frame));
+        assert!(new <= old * 1.0001, "part {part}: {old} before, {new} after");
+    }
 }
 
 #[test]

@@ -23,23 +23,35 @@ const QUERY_BLOCK: usize = 256;
 pub struct Bank {
     rows: Embeddings,
     distance: Distance,
+    /// What the distance to each row is divided by, (M,).
+    spread: Option<Vec<f32>>,
     packed: Packed,
     /// What orders the rows for a query by `bias − 2⟨q, m⟩`: ‖m‖², or 0 for rows of equal length; the rows that fill the
-    /// last panel are infinitely far away.
+    /// last panel are infinitely far away. With a spread it is `(‖q‖² + ‖m‖² − 2⟨q, m⟩) / t` that orders them: rows are
+    /// packed as `(m, −½) / t`, and ‖q‖² stands behind each query.
     bias: Vec<f32>,
 }
 
 impl Bank {
     /// * `rows` — (M, D), M ≥ 1
     /// * `distance` — cosine or Euclidean
-    pub fn new(rows: Embeddings, distance: Distance) -> Bank {
-        let mut bias: Vec<f32> = match distance {
-            Distance::Cosine => vec![0.0; rows.len()],
-            _ => rows.rows().map(|row| dot(row, row)).collect(),
+    /// * `spread` — (M,), above 0: what the distance to each row is divided by, before the nearest is looked for
+    pub fn new(rows: Embeddings, distance: Distance, spread: Option<Vec<f32>>) -> Bank {
+        // t: a cosine distance is half a squared one.
+        let divisor = |row: usize| match (&spread, distance) {
+            (None, _) => 1.0,
+            (Some(spread), Distance::Cosine) => spread[row],
+            (Some(spread), _) => spread[row] * spread[row],
+        };
+        let mut bias: Vec<f32> = match (distance, &spread) {
+            (Distance::Cosine, None) => vec![0.0; rows.len()],
+            _ => rows.rows().enumerate().map(|(number, row)| dot(row, row) / divisor(number)).collect(),
         };
         bias.resize(rows.len().next_multiple_of(PANEL), f32::INFINITY);
-        let packed = Packed::new(rows.len(), rows.width(), |row, k| rows.row(row)[k]);
-        Bank { rows, distance, packed, bias }
+        let inner = rows.width() + usize::from(spread.is_some());
+        let value = |row: usize, k: usize| rows.row(row).get(k).copied().unwrap_or(-0.5) / divisor(row);
+        let packed = Packed::new(rows.len(), inner, value);
+        Bank { rows, distance, spread, packed, bias }
     }
 
     /// M, the number of rows.
@@ -56,9 +68,10 @@ impl Bank {
     /// * `queries` — (P, D) f32, row-major, of unit length for cosine
     /// * `neighbours` — at least 1; more than the bank has rows counts as all of them
     ///
-    /// Returns (P,), in the same order; larger is more anomalous. The rows are found by ‖m‖² − 2⟨q, m⟩ and their
-    /// distances then taken by direct subtraction, because that difference cancels where q is close to m. Inside a pool
-    /// ([`threads::together`]) its threads divide the queries among them.
+    /// Returns (P,), in the same order; larger is more anomalous. Each distance is divided by the spread of its row, if the
+    /// bank has spreads. The rows are found by ‖m‖² − 2⟨q, m⟩ and their distances then taken by direct subtraction, because
+    /// that difference cancels where q is close to m. Inside a pool ([`threads::together`]) its threads divide the queries
+    /// among them.
     /// # Panics  If the bank is empty or D differs; both are checked with the profile.
     /// # Source  Roth et al. 2022, arXiv:2106.08265. Differs: cosine or Euclidean, a mean over k, no re-weighting.
     pub fn distances(&self, queries: &Embeddings, neighbours: usize) -> Vec<f32> {
@@ -69,12 +82,32 @@ impl Bank {
         distances
     }
 
+    /// The `neighbours` nearest rows of each query, nearest first: their numbers and distances.
+    ///
+    /// Returns (P, N), a query after the other, N = `neighbours` but at most M.
+    pub fn nearest(&self, queries: &Embeddings, neighbours: usize) -> Vec<(usize, f32)> {
+        let (width, neighbours) = (self.rows.width(), neighbours.clamp(1, self.rows.len()));
+        let mut found = Vec::with_capacity(queries.len() * neighbours);
+        let mut nearest = Nearest::new(neighbours, queries.len().min(QUERY_BLOCK));
+        for queries in queries.data().chunks(QUERY_BLOCK * width) {
+            self.search(queries, &mut nearest);
+            for (query, rows) in queries.chunks(width).zip(nearest.rows()) {
+                found.extend(rows.iter().map(|(_, row)| (*row, self.exact(query, *row))));
+            }
+        }
+        found
+    }
+
     fn divide(&self, queries: &[f32], neighbours: usize, distances: &mut [f32], threads: usize) {
         if threads == 1 || distances.len() < 2 {
             let width = self.rows.width();
             let mut nearest = Nearest::new(neighbours, distances.len().min(QUERY_BLOCK));
             for (queries, distances) in queries.chunks(QUERY_BLOCK * width).zip(distances.chunks_mut(QUERY_BLOCK)) {
-                self.search(queries, &mut nearest, distances);
+                self.search(queries, &mut nearest);
+                for ((distance, query), found) in distances.iter_mut().zip(queries.chunks(width)).zip(nearest.rows()) {
+                    let sum: f32 = found.iter().map(|(_, row)| self.exact(query, *row)).sum();
+                    *distance = sum / found.len() as f32;
+                }
             }
             return;
         }
@@ -87,29 +120,35 @@ impl Bank {
         );
     }
 
-    fn search(&self, queries: &[f32], nearest: &mut Nearest, distances: &mut [f32]) {
+    fn search(&self, queries: &[f32], nearest: &mut Nearest) {
         nearest.clear();
+        let mut with_squares = Vec::new();
+        let queries = match self.spread {
+            None => queries,
+            Some(_) => {
+                for query in queries.chunks(self.rows.width()) {
+                    with_squares.extend_from_slice(query);
+                    with_squares.push(dot(query, query));
+                }
+                &with_squares
+            }
+        };
         Arch::new().dispatch(Search { bank: self, queries, nearest });
-        for ((distance, query), found) in
-            distances.iter_mut().zip(queries.chunks(self.rows.width())).zip(nearest.rows())
-        {
-            let sum: f32 = found.iter().map(|(_, row)| self.exact(query, self.rows.row(*row))).sum();
-            *distance = sum / found.len() as f32;
-        }
     }
 
-    fn exact(&self, query: &[f32], row: &[f32]) -> f32 {
-        match self.distance {
-            Distance::Cosine => distance::cosine(query, row),
-            _ => distance::euclidean(query, row),
-        }
+    fn exact(&self, query: &[f32], row: usize) -> f32 {
+        let distance = match self.distance {
+            Distance::Cosine => distance::cosine(query, self.rows.row(row)),
+            _ => distance::euclidean(query, self.rows.row(row)),
+        };
+        self.spread.as_ref().map_or(distance, |spread| distance / spread[row])
     }
 }
 
 /// The search of a block of queries.
 struct Search<'a> {
     bank: &'a Bank,
-    /// (queries, D)
+    /// (queries, D), each with its square behind it if the bank has spreads
     queries: &'a [f32],
     nearest: &'a mut Nearest,
 }
@@ -147,7 +186,7 @@ impl Search<'_> {
         simd: S,
         first: usize,
     ) {
-        let count = self.queries.len() / self.bank.rows.width();
+        let count = self.queries.len() / self.bank.packed.inner();
         let mut query = 0;
         while query + QUERIES <= count {
             self.tile::<S, QUERIES, PANELS, VECTORS>(simd, first, query);
@@ -236,14 +275,14 @@ mod tests {
 
     #[test]
     fn unit_vectors_at_right_angles_are_at_cosine_distance_one() {
-        let bank = Bank::new(Embeddings::new(2, vec![1.0, 0.0], true), Distance::Cosine);
+        let bank = Bank::new(Embeddings::new(2, vec![1.0, 0.0], true), Distance::Cosine, None);
         let queries = Embeddings::new(2, vec![1.0, 0.0, 0.0, 1.0, -1.0, 0.0], true);
         assert_eq!(bank.distances(&queries, 1), [0.0, 1.0, 2.0]);
     }
 
     #[test]
     fn several_neighbours_give_their_mean() {
-        let bank = Bank::new(Embeddings::new(1, vec![0.0, 1.0, 5.0], false), Distance::Euclidean);
+        let bank = Bank::new(Embeddings::new(1, vec![0.0, 1.0, 5.0], false), Distance::Euclidean, None);
         assert_eq!(bank.distances(&Embeddings::new(1, vec![0.0], false), 2), [0.5]);
         assert_eq!(bank.distances(&Embeddings::new(1, vec![0.0], false), 9), [2.0]);
     }
@@ -251,24 +290,41 @@ mod tests {
     #[test]
     fn the_blocked_search_equals_the_plain_one_across_the_block_edges() {
         let (queries, rows) = (random(QUERY_BLOCK + 3, 19, 1), random(20 * PANEL + 5, 19, 2));
-        for distance in [Distance::Cosine, Distance::Euclidean] {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+        let spread: Vec<f32> = (0..rows.len()).map(|_| rng.random_range(0.1..2.0)).collect();
+        for (distance, spread) in
+            [Distance::Cosine, Distance::Euclidean].into_iter().flat_map(|d| [(d, None), (d, Some(spread.clone()))])
+        {
             let (queries, rows) = match distance {
                 Distance::Cosine => (queries.clone().normalise(), rows.clone().normalise()),
                 _ => (queries.clone(), rows.clone()),
             };
-            let bank = Bank::new(rows.clone(), distance);
-            for (query, found) in queries.rows().zip(bank.distances(&queries, 3)) {
-                let mut all: Vec<f32> = rows.rows().map(|row| bank.exact(query, row)).collect();
-                all.sort_by(f32::total_cmp);
-                let expected = all[..3].iter().sum::<f32>() / 3.0;
-                assert!((found - expected).abs() < 1e-5, "{distance:?}: {found}, expected {expected}");
+            let bank = Bank::new(rows.clone(), distance, spread.clone());
+            let (found, nearest) = (bank.distances(&queries, 3), bank.nearest(&queries, 3));
+            for (number, query) in queries.rows().enumerate() {
+                let of = |row: usize| bank.exact(query, row);
+                let mut all: Vec<usize> = (0..rows.len()).collect();
+                all.sort_by(|a, b| of(*a).total_cmp(&of(*b)));
+                let expected = all[..3].iter().map(|row| of(*row)).sum::<f32>() / 3.0;
+                let found = found[number];
+                assert!((found - expected).abs() < 1e-5, "{distance:?} {}: {found}, {expected}", spread.is_some());
+                let rows: Vec<usize> = nearest[3 * number..][..3].iter().map(|(row, _)| *row).collect();
+                assert_eq!(rows, all[..3]);
             }
         }
     }
 
     #[test]
+    fn a_row_that_good_patches_lie_far_from_counts_as_nearer() {
+        let rows = Embeddings::new(1, vec![0.0, 10.0], false);
+        let bank = Bank::new(rows, Distance::Euclidean, Some(vec![0.5, 3.0]));
+        assert_eq!(bank.nearest(&Embeddings::new(1, vec![4.0], false), 1), [(1, 2.0)]);
+        assert_eq!(bank.distances(&Embeddings::new(1, vec![1.0], false), 1), [2.0]);
+    }
+
+    #[test]
     fn a_query_that_is_in_the_bank_is_at_distance_zero_although_the_squares_cancel() {
         let rows = Embeddings::new(3, vec![1000.0, 2000.0, 3000.0], false);
-        assert_eq!(Bank::new(rows.clone(), Distance::Euclidean).distances(&rows, 1), [0.0]);
+        assert_eq!(Bank::new(rows.clone(), Distance::Euclidean, None).distances(&rows, 1), [0.0]);
     }
 }

@@ -22,6 +22,8 @@ pub struct Comparison {
 /// What embeddings are compared with.
 enum Reference {
     Bank(Bank),
+    /// One bank for positions, one for directions.
+    Product([Bank; 2]),
     /// One Gaussian, as the projection whose lengths are the distances.
     Gaussian(Projection),
     /// One Gaussian for each position of the grid.
@@ -51,7 +53,15 @@ impl Comparison {
         }
         // ‖L⁻¹ (q − μ)‖: centred before it is whitened, for the difference of two whitened vectors would cancel.
         let reference = match &metric.whitening {
-            None => Reference::Bank(Bank::new(bank, recipe.distance)),
+            None if recipe.distance == Distance::Product => {
+                let spreads = halves(metric.spread.as_deref());
+                let [positions, directions] = bank.halves();
+                Reference::Product([
+                    Bank::new(positions, Distance::Euclidean, spreads[0].clone()),
+                    Bank::new(directions.normalise(), Distance::Cosine, spreads[1].clone()),
+                ])
+            }
+            None => Reference::Bank(Bank::new(bank, recipe.distance, metric.spread.clone())),
             Some(weight) => {
                 let size = bank.width() * bank.width();
                 let gaussian =
@@ -98,10 +108,21 @@ impl Reference {
         let length = |row: &[f32]| dot(row, row).sqrt();
         match self {
             Reference::Bank(bank) => bank.distances(queries, neighbours),
+            Reference::Product([positions, directions]) => {
+                let euclidean = positions.distances(queries, neighbours);
+                let cosine = directions.distances(&queries.clone().normalise(), neighbours);
+                euclidean.iter().zip(cosine).map(|(euclidean, cosine)| (euclidean * cosine).sqrt()).collect()
+            }
             Reference::Gaussian(gaussian) => gaussian.apply(queries).rows().map(length).collect(),
             Reference::Gaussians(gaussians) => queries.rows().zip(gaussians).map(whitened_length).collect(),
         }
     }
+}
+
+/// What belongs to the first half of the bank's rows, and to the second.
+fn halves(spread: Option<&[f32]>) -> [Option<Vec<f32>>; 2] {
+    let half = |of: fn((&[f32], &[f32])) -> Vec<f32>| spread.map(|spread| of(spread.split_at(spread.len() / 2)));
+    [half(|(first, _)| first.to_vec()), half(|(_, second)| second.to_vec())]
 }
 
 /// ‖W (q − μ)‖ for one row.
@@ -119,4 +140,31 @@ pub fn median(values: &[f32]) -> f32 {
     let mut values = values.to_vec();
     let middle = (values.len() - 1) / 2;
     values.select_nth_unstable_by(middle, f32::total_cmp).1.max(MIN_MEDIAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::teach::Options;
+
+    #[test]
+    fn the_product_is_the_geometric_mean_of_two_distances_each_to_its_own_row() {
+        let plain = Options::for_model(&crate::inspect::card::Model::built_in()).recipe;
+        let recipe = Recipe { distance: Distance::Product, normalise: false, ..plain };
+        let distances = |recipe: &Recipe, metric: Metric| {
+            // Two positions; two directions.
+            let bank = Embeddings::new(2, vec![3.0, 0.0, 0.0, 9.0, 0.0, 1.0, 0.8, 0.6], false);
+            let queries = Embeddings::new(2, vec![3.0, 4.0, 0.0, 5.0], false);
+            Comparison::new(recipe, metric, bank, 2, 2).unwrap().distances(queries)
+        };
+        // (3, 4) is 4 from the first position, and of cosine 0.96 with the second direction; (0, 5) has the first.
+        let expected = (4.0f32 * 0.04).sqrt();
+        let found = distances(&recipe, Metric::default());
+        assert!((found[0] - expected).abs() < 1e-4 && found[1] < 1e-3, "{found:?}");
+        // Relative to what is usual there: (3, 4) is 1.6 times as far as usual from the second position.
+        let local = Recipe { local: true, ..recipe };
+        let spread = Some(vec![2.0, 34f32.sqrt() / 1.6, 0.1, 0.02]);
+        let found = distances(&local, Metric { spread, ..Metric::default() });
+        assert!((found[0] - (1.6f32 * 2.0).sqrt()).abs() < 1e-3, "{found:?}");
+    }
 }

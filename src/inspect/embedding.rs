@@ -57,6 +57,12 @@ impl Embeddings {
         Embeddings { width: self.width, data, normalised: self.normalised }
     }
 
+    /// The first half of the rows, and the others.
+    pub fn halves(&self) -> [Embeddings; 2] {
+        let (first, second) = self.data.split_at(self.len() / 2 * self.width);
+        [first, second].map(|rows| Embeddings { width: self.width, data: rows.to_vec(), normalised: self.normalised })
+    }
+
     /// Appends the rows of `other`.
     /// # Panics  If the widths differ, or one is normalised and the other is not.
     pub fn extend(&mut self, other: &Embeddings) {

@@ -20,6 +20,8 @@ pub struct Metric {
     /// For the Mahalanobis distances the inverse Cholesky factor of the shrunk covariance, (D, D) row by row; for each
     /// position of the grid one, (P, D, D), if the Gaussian is per position.
     pub whitening: Option<Vec<f32>>,
+    /// How far good patches usually lie from each bank row, (M,), above 0, for `Recipe::local`.
+    pub spread: Option<Vec<f32>>,
     /// A learned score of each patch that is added to its distance.
     pub normality: Option<Normality>,
 }

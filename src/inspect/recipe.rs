@@ -29,6 +29,10 @@ pub struct Recipe {
     /// Whether the embeddings are scaled to unit length at last.
     pub normalise: bool,
     pub distance: Distance,
+    /// Whether the distance to a bank row is divided by how far good patches usually lie from it: the tensor
+    /// `bank.spread` (M,).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub local: bool,
     /// The distance of an embedding is the mean over this many nearest bank rows.
     pub neighbours: usize,
     /// Whether the bank is no part at all but one row, what a loss learned to stand for the good class.
@@ -103,6 +107,10 @@ pub enum Distance {
     Cosine,
     /// ‖q − m‖ to the nearest bank row; needs embeddings that keep their length.
     Euclidean,
+    /// √(c · e), the geometric mean of both, each to its own nearest row: the first half of the bank holds rows that
+    /// cover the embeddings, the second half rows of unit length that cover their directions. What is odd by only one
+    /// of the two counts less than what is odd by both, and no weight between them is needed.
+    Product,
     /// √((q − μ)ᵀ Σ⁻¹ (q − μ)) to the mean of the good parts, Σ shrunk towards a sphere: the tensors
     /// `whitening.weight` (D, D) and a bank of one row, the mean.
     Mahalanobis,

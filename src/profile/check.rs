@@ -44,8 +44,12 @@ impl Profile {
         {
             return Err(format!("its recipe says top_fraction = {fraction}, not more than 0 and at most 1"));
         }
-        if !(1..=self.bank.len()).contains(&recipe.neighbours) {
-            let rows = self.bank.len();
+        let halves = if recipe.distance == Distance::Product { 2 } else { 1 };
+        let rows = self.bank.len() / halves;
+        if !self.bank.len().is_multiple_of(halves) {
+            return Err("its recipe measures two distances, but its bank has no two halves of as many rows".to_string());
+        }
+        if !(1..=rows).contains(&recipe.neighbours) {
             return Err(format!(
                 "its recipe asks for {} neighbours, but its bank holds {rows} rows",
                 recipe.neighbours
@@ -53,8 +57,9 @@ impl Profile {
         }
         match (recipe.distance, recipe.normalise) {
             (Distance::Cosine, false) => Err("its recipe measures cosine, which needs normalise = true".to_string()),
-            (Distance::Euclidean, true) => {
-                Err("its recipe measures Euclidean, which needs normalise = false".to_string())
+            (Distance::Euclidean | Distance::Product, true) => {
+                let distance = recipe.distance;
+                Err(format!("its recipe measures {distance:?}, which needs normalise = false"))
             }
             _ => Ok(()),
         }?;
@@ -124,6 +129,17 @@ impl Profile {
                 "measures the distance to a learned class, but does not hold one row for it and a head".to_string()
             );
         }
+        match (recipe.local, &metric.spread) {
+            (true, Some(spread)) if spread.len() == self.bank.len() && !recipe.distance.is_gaussian() => {
+                finite("bank.spread", spread)?;
+                if spread.iter().any(|&value| value <= 0.0) {
+                    return Err("its bank.spread holds a value that is not above 0".to_string());
+                }
+            }
+            (true, _) => return Err("lacks a bank.spread of one value for each row of its bank".to_string()),
+            (false, Some(_)) => return Err("holds bank.spread, but its recipe uses none".to_string()),
+            (false, None) => {}
+        }
         match (recipe.normality, &metric.normality) {
             (true, None) => return Err("lacks the tensors normality.* that its recipe uses".to_string()),
             (false, Some(_)) => return Err("holds normality.*, but its recipe uses none".to_string()),
@@ -140,12 +156,15 @@ impl Profile {
             let (found, distance) = (self.bank.normalised, recipe.distance);
             return Err(format!("its bank says normalised = {found}, which does not suit the distance {distance:?}"));
         }
-        if self.bank.normalised {
-            for row in 0..self.bank.len() {
-                let length = self.bank.row(row).iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-                if (length - 1.0).abs() > UNIT_TOLERANCE {
-                    return Err(format!("its bank row {row} has length {length}, not 1"));
-                }
+        let first_unit = match recipe.distance {
+            Distance::Cosine => 0,
+            Distance::Product => self.bank.len() / 2,
+            _ => self.bank.len(),
+        };
+        for row in first_unit..self.bank.len() {
+            let length = self.bank.row(row).iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+            if (length - 1.0).abs() > UNIT_TOLERANCE {
+                return Err(format!("its bank row {row} has length {length}, not 1"));
             }
         }
         Ok(())

@@ -121,9 +121,10 @@ const NORMALITY: HeadNames = ["normality.mean", "normality.weight", "normality.o
 const SHARE: &str = "normality.share";
 const DEVIATION: &str = "scaling.deviation";
 const WHITENING: &str = "whitening.weight";
+const SPREAD: &str = "bank.spread";
 
 /// The tensors of the learned steps: `head.*`, `scaling.deviation` (D,), `whitening.weight` (D, D) or (P, D, D),
-/// `normality.*` with `normality.share` (1,).
+/// `bank.spread` (M,), `normality.*` with `normality.share` (1,).
 /// * `width` — D
 pub(super) fn metric_tensors(metric: &Metric, width: usize) -> Vec<MetricTensor<'_>> {
     let mut tensors = Vec::new();
@@ -140,6 +141,9 @@ pub(super) fn metric_tensors(metric: &Metric, width: usize) -> Vec<MetricTensor<
             positions => vec![positions, width, width],
         };
         tensors.push(MetricTensor { name: WHITENING, shape, values });
+    }
+    if let Some(values) = &metric.spread {
+        tensors.push(MetricTensor { name: SPREAD, shape: vec![values.len()], values });
     }
     if let Some(normality) = &metric.normality {
         push_head(&normality.head, NORMALITY, &mut tensors);
@@ -183,7 +187,7 @@ impl Parts {
                 }
                 WHITENING => &[2, 3],
                 "bank" | "head.weight" | "head.output" | "normality.weight" | "normality.output" => &[2],
-                "head.mean" | "head.bias" | "normality.mean" | "normality.bias" | SHARE | DEVIATION => &[1],
+                "head.mean" | "head.bias" | "normality.mean" | "normality.bias" | SHARE | DEVIATION | SPREAD => &[1],
                 _ => return Err(format!("the tensor '{name}'")),
             };
             parts.floats.insert(name.clone(), floats(&name, &view, dimensions)?);
@@ -229,6 +233,7 @@ impl Parts {
             head,
             deviation: self.floats.remove(DEVIATION).map(|(values, _)| values),
             whitening: whitening.map(|(values, _)| values),
+            spread: self.floats.remove(SPREAD).map(|(values, _)| values),
             normality,
         };
         let normalised = about.recipe.normalise && !about.recipe.distance.is_gaussian();

@@ -22,6 +22,7 @@ pub(super) fn small() -> Profile {
         scaling: Scaling::None,
         normalise: true,
         distance: Distance::Cosine,
+        local: false,
         neighbours: 1,
         prototype: false,
         normality: false,
@@ -77,6 +78,7 @@ fn learned() -> Profile {
         head: Some(mlp(2)),
         deviation: Some(vec![2.0, 3.0]),
         whitening: None,
+        spread: None,
         normality: Some(Normality { head: mlp(1), weight: 0.5 }),
     };
     profile
@@ -315,6 +317,49 @@ fn learned_steps_that_contradict_the_recipe_are_refused() {
     ];
     for (change, fault) in refused {
         let mut profile = learned();
+        change(&mut profile);
+        let found = profile.check().unwrap_err();
+        assert!(found.contains(fault), "{found}");
+        sentence(open(&profile.to_bytes()));
+    }
+}
+
+/// Two positions and two directions, each with its spread.
+fn product() -> Profile {
+    let mut profile = small();
+    profile.about.recipe.distance = Distance::Product;
+    (profile.about.recipe.normalise, profile.about.recipe.local) = (false, true);
+    profile.bank = Embeddings::new(2, vec![3.0, 4.0, 0.0, 0.0, 0.6, 0.8, 1.0, 0.0], false);
+    profile.metric.spread = Some(vec![0.5, 0.25, 0.01, 0.02]);
+    profile
+}
+
+#[test]
+fn two_banks_and_their_spread_survive_the_file() {
+    assert_eq!(open(&product().to_bytes()).unwrap(), product());
+    let mut other = product();
+    other.metric.spread.as_mut().unwrap()[3] = 0.03;
+    assert_ne!(other.fingerprint(), product().fingerprint());
+    let summary = product().summary();
+    assert!(summary.contains("product of cosine and Euclidean distance; relative to what is usual there"), "{summary}");
+    assert!(!String::from_utf8_lossy(&small().to_bytes()).contains("local"));
+}
+
+#[test]
+fn two_banks_and_spreads_that_contradict_the_recipe_are_refused() {
+    type Change = fn(&mut Profile);
+    let refused: &[(Change, &str)] = &[
+        (|p| p.metric.spread = None, "lacks a bank.spread of one value for each row"),
+        (|p| p.metric.spread = Some(vec![1.0; 3]), "lacks a bank.spread of one value for each row"),
+        (|p| p.metric.spread.as_mut().unwrap()[1] = 0.0, "bank.spread holds a value that is not above 0"),
+        (|p| p.about.recipe.local = false, "holds bank.spread, but its recipe uses none"),
+        (|p| p.about.recipe.normalise = true, "Product, which needs normalise = false"),
+        (|p| p.about.recipe.neighbours = 3, "asks for 3 neighbours, but its bank holds 2 rows"),
+        (|p| p.bank = p.bank.select(&[0, 1, 2]), "no two halves"),
+        (|p| p.bank = p.bank.select(&[0, 2, 1, 3]), "bank row 2 has length 0, not 1"),
+    ];
+    for (change, fault) in refused {
+        let mut profile = product();
         change(&mut profile);
         let found = profile.check().unwrap_err();
         assert!(found.contains(fault), "{found}");

@@ -9,6 +9,9 @@ use rand::seq::SliceRandom;
 
 use super::*;
 use crate::inspect::Extractor;
+use crate::inspect::embedding::Embeddings;
+use crate::inspect::metric::Metric;
+use crate::teach::bank::Candidates;
 
 /// What adding found.
 #[derive(Clone, Debug)]
@@ -64,12 +67,7 @@ pub fn add(
     let joining = order.split_off(parts.len() / 3);
     let calibration = order;
 
-    let mut bank = profile.bank.clone();
-    let candidates = profile.metric.embed(&options.recipe, lesson.embed(&joining)?.0);
-    let share = profile.bank.len().div_ceil(about.bank_parts.max(1)) * joining.len();
-    let chosen = lesson::choose_rows(&candidates, Some(&bank), share, options, &|_| ());
-    bank.extend(&candidates.select(&chosen));
-    let learned = Learned { metric: profile.metric.clone(), bank };
+    let (learned, new_rows) = grown(profile, lesson.embed(&joining)?.0, options);
 
     let scores = lesson.scores(&lesson.inspector(&learned, f32::INFINITY)?, &calibration)?;
     let mut all = about.calibration.clone();
@@ -92,8 +90,42 @@ pub fn add(
         expected_catch,
         ..about.clone()
     };
-    let profile = Profile { about, bank: learned.bank, ..profile.clone() };
-    Ok(Added { profile, parts: parts.len(), rejected_before, new_rows: chosen.len() })
+    let profile = Profile { about, bank: learned.bank, metric: learned.metric, ..profile.clone() };
+    Ok(Added { profile, parts: parts.len(), rejected_before, new_rows })
+}
+
+/// The bank with those candidates that are far from it, and how many rows that adds.
+///
+/// Its rows keep their spread, so that no part comes to lie farther away than it did; new rows have the usual one.
+fn grown(profile: &Profile, candidates: Candidates, options: &Options) -> (Learned, usize) {
+    let (recipe, joining) = (&options.recipe, candidates.parts.last().map_or(0, |last| *last as usize + 1));
+    let mut view = profile.metric.embed(recipe, candidates.raw);
+    let distances = bank::parts_of(recipe.distance);
+    let rows_before = profile.bank.len() / distances.len();
+    let share = rows_before.div_ceil(profile.about.bank_parts.max(1)) * joining;
+    let mut halves = Vec::new();
+    for (half, &distance) in distances.iter().enumerate() {
+        view = bank::view_of(distance, view);
+        let old = profile.bank.select(&(half * rows_before..(half + 1) * rows_before).collect::<Vec<_>>());
+        let chosen = bank::choose_rows(&view, Some(&old), share, distances.len(), options, &|_| ());
+        let first = view.select(&[0]);
+        halves.push((old, view.select(&chosen), first));
+    }
+    // One half may have fewer that are new to it: then a patch that is not new stands in.
+    let most = halves.iter().map(|(_, new, _)| new.len()).max().unwrap_or(0);
+    let (mut bank, mut spread) = (profile.bank.select(&[]), Vec::new());
+    for (half, (old, mut new, first)) in halves.into_iter().enumerate() {
+        (new.len()..most).for_each(|_| new.extend(&first));
+        bank.extend(&old);
+        bank.extend(&Embeddings::new(new.width(), new.data().to_vec(), bank.normalised));
+        if let Some(before) = &profile.metric.spread {
+            let before = &before[half * rows_before..][..rows_before];
+            spread.extend(before);
+            spread.extend(vec![before.iter().sum::<f32>() / rows_before as f32; most]);
+        }
+    }
+    let spread = recipe.local.then_some(spread);
+    (Learned { metric: Metric { spread, ..profile.metric.clone() }, bank }, most * distances.len())
 }
 
 /// The threshold over the old and new calibration scores, and what of the old promise still holds.

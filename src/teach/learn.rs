@@ -15,7 +15,7 @@ use super::losses::Loss;
 use super::samples::{Rows, Source, number};
 use super::study::Candidate;
 use super::train::{HeadShape, NormalityOptions, TrainOptions, Trained, prototypes, train_head, train_normality};
-use super::{Options, Progress, Stage, TeachError, lesson};
+use super::{Options, Progress, Stage, TeachError, bank};
 use crate::inspect::card::Model;
 use crate::inspect::embedding::Embeddings;
 use crate::inspect::metric::{Head, Metric, Normality};
@@ -216,7 +216,7 @@ pub(super) fn scores_of_patches(
         let training = NormalityOptions { seed: options.seed, ..NormalityOptions::default() };
         let Ok(head) = train_normality(&learn.samples(), &held_out.samples(), &training) else { return Ok(None) };
         let good: Vec<usize> = (0..learn.labels.len()).filter(|row| learn.labels[*row] == 0).collect();
-        Ok(Some((head, lesson::fit(&options.recipe, &learn.embeddings.select(&good), options.pca_width))))
+        Ok(Some((head, bank::fit(&options.recipe, &learn.embeddings.select(&good), options.pca_width))))
     };
     let learned = |(head, fitted): &(Head, Metric), share: f32| {
         let normality = Some(Normality { head: head.clone(), weight: share * unit });
@@ -323,6 +323,7 @@ impl Learned {
             distance,
             normalise: distance == Distance::Cosine,
             prototype: prototypes.is_some(),
+            local: recipe.local && prototypes.is_none(),
             neighbours: if prototypes.is_some() { 1 } else { recipe.neighbours },
             ..recipe.clone()
         };

@@ -5,26 +5,18 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::augment::{Augmentation, load_variant};
+use super::bank::{self, Candidates, Learned};
 use super::defects::{self, TRIALS, Trial};
 use super::known::KnownDefects;
 use super::parallel::in_parallel;
-use super::{
-    FOLDS, GoodParts, Options, Progress, SPLIT_FROM, Stage, TRIED_PARTS, TeachError, check, coreset, gaussian,
-};
+use super::{FOLDS, GoodParts, Options, Progress, SPLIT_FROM, Stage, TRIED_PARTS, TeachError, check};
 use crate::frame::Frame;
 use crate::inspect::card::Model;
 use crate::inspect::embedding::Embeddings;
-use crate::inspect::metric::{Head, Metric};
-use crate::inspect::recipe::{Distance, HeadKind, Recipe, Scaling};
+use crate::inspect::metric::Metric;
+use crate::inspect::recipe::Distance;
 use crate::inspect::{Extractor, InspectError, Inspector};
 use crate::profile::{CalibrationScore, ExpectedCatch};
-
-/// What the good parts leave behind: the learned metric and the bank.
-#[derive(Clone, Debug)]
-pub struct Learned {
-    pub metric: Metric,
-    pub bank: Embeddings,
-}
 
 /// The steps of one teaching.
 pub struct Lesson<'a> {
@@ -85,7 +77,7 @@ impl Lesson<'_> {
 
     /// The concatenated taps of `parts`, and how many rows each part has: all have the same number, unless their frames
     /// differ in size and so in their tiles.
-    pub fn embed(&self, parts: &[usize]) -> Result<(Embeddings, Vec<usize>), TeachError> {
+    pub fn embed(&self, parts: &[usize]) -> Result<(Candidates, Vec<usize>), TeachError> {
         let most = self.rows_per_part(parts.len());
         let [height, width] = self.extractor.grid();
         if self.options.recipe.distance == Distance::MahalanobisPerPosition && most < height * width {
@@ -95,29 +87,34 @@ impl Lesson<'_> {
                  --candidates-mib, or give fewer parts or a smaller --input-px"
             )));
         }
-        self.embed_all(parts, most, |i| self.load(parts[i]))
+        self.embed_all(parts, most, 1, |i| self.load(parts[i]))
     }
 
     /// The same of their variants, of all variants of the first part, then of the next; nothing without an augmentation.
-    pub fn embed_variants(&self, parts: &[usize]) -> Result<(Embeddings, Vec<usize>), TeachError> {
+    pub fn embed_variants(&self, parts: &[usize]) -> Result<(Candidates, Vec<usize>), TeachError> {
         let Some(augmentation) = self.augmentation else {
-            return Ok((Embeddings::new(self.extractor.channels(), vec![], false), vec![]));
+            let none = Embeddings::new(self.extractor.channels(), vec![], false);
+            return Ok((Candidates::new(none, &[], 1), vec![]));
         };
         let all: Vec<usize> = parts.iter().flat_map(|part| std::iter::repeat_n(*part, augmentation.count())).collect();
         let most = self.options.candidate_bytes / 2 / (all.len() * self.extractor.channels() * size_of::<f32>());
         let roi = self.options.recipe.roi_px;
-        self.embed_all(&all, most.max(1), |i| load_variant(augmentation, roi, i, |at| self.load(parts[at])))
+        self.embed_all(&all, most.max(1), augmentation.count(), |i| {
+            load_variant(augmentation, roi, i, |at| self.load(parts[at]))
+        })
     }
 
     /// * `parts` — whose pictures they are, for messages
     /// * `most` — rows of each, drawn by the seed if there are more
+    /// * `each` — so many pictures one after another show the same part
     /// * `load` — gives picture 0 … `parts.len()` − 1
     fn embed_all(
         &self,
         parts: &[usize],
         most: usize,
+        each: usize,
         load: impl Fn(usize) -> Result<Frame, TeachError> + Sync,
-    ) -> Result<(Embeddings, Vec<usize>), TeachError> {
+    ) -> Result<(Candidates, Vec<usize>), TeachError> {
         let job = |extractor: &mut Extractor, i: usize| -> Result<Embeddings, TeachError> {
             let (embeddings, _) = extractor.run(&load(i)?).map_err(self.named(parts[i]))?;
             if embeddings.data().iter().any(|value| !value.is_finite()) {
@@ -136,18 +133,22 @@ impl Lesson<'_> {
         let rows: Vec<usize> = embeddings.iter().map(Embeddings::len).collect();
         let mut all = Vec::with_capacity(rows.iter().sum::<usize>() * self.extractor.channels());
         embeddings.into_iter().for_each(|part| all.extend_from_slice(part.data()));
-        Ok((Embeddings::new(self.extractor.channels(), all, false), rows))
+        let raw = Embeddings::new(self.extractor.channels(), all, false);
+        Ok((Candidates::new(raw, &rows, each), rows))
     }
 
     /// The metric of the recipe and the bank, from the concatenated taps of some parts.
     /// * `step` — told how many bank rows are chosen
-    pub fn learn(&self, raw: Embeddings, step: &dyn Fn(usize)) -> Learned {
-        let [height, width] = self.extractor.grid();
-        match &self.metric {
-            Some(metric) if let Some(bank) = &self.prototype => Learned { metric: metric.clone(), bank: bank.clone() },
-            Some(metric) => bank(&self.options.recipe, metric.clone(), raw, height * width, self.options, step),
-            None => learn(&self.options.recipe, raw, height * width, self.options, step),
-        }
+    pub fn learn(&self, candidates: Candidates, step: &dyn Fn(usize)) -> Learned {
+        let ([height, width], recipe) = (self.extractor.grid(), &self.options.recipe);
+        let metric = match &self.metric {
+            Some(metric) if let Some(bank) = &self.prototype => {
+                return Learned { metric: metric.clone(), bank: bank.clone() };
+            }
+            Some(metric) => metric.clone(),
+            None => bank::fit(recipe, &candidates.raw, self.options.pca_width),
+        };
+        bank::learn(recipe, metric, candidates, height * width, self.options, step)
     }
 
     pub fn bank_step(&self) -> impl Fn(usize) + '_ {
@@ -173,7 +174,7 @@ impl Lesson<'_> {
     ///   their variants
     pub fn fold_scores(
         &self,
-        [(raw, rows), (variants, variant_rows)]: [(&Embeddings, &[usize]); 2],
+        [(candidates, rows), (variants, variant_rows)]: [(&Candidates, &[usize]); 2],
     ) -> Result<Vec<f32>, TeachError> {
         let range = |rows: &[usize], at: usize| {
             let first = rows[..at].iter().sum::<usize>();
@@ -186,16 +187,16 @@ impl Lesson<'_> {
             let others: Vec<usize> = (0..rows.len()).filter(is_other).flat_map(rows_of).collect();
             let of_others = (0..variant_rows.len()).filter(|variant| is_other(&(variant / each)));
             let of_others: Vec<usize> = of_others.flat_map(|variant| range(variant_rows, variant)).collect();
-            let mut bank = raw.select(&others);
+            let mut bank = candidates.select(&others);
             bank.extend(&variants.select(&of_others));
             let learned = self.learn(bank, &|_| ());
             let inspector = self.inspector(&learned, f32::INFINITY)?;
-            let own = |part: usize| raw.select(&rows_of(part).collect::<Vec<_>>());
+            let own = |part: usize| candidates.raw.select(&rows_of(part).collect::<Vec<_>>());
             Ok((fold..rows.len()).step_by(FOLDS).map(|part| inspector.score(own(part))).collect())
         };
         let step = |done| (self.progress)(Stage::Calibrate, done, FOLDS);
         // Each fold holds its parts twice, as rows and as what the coreset compares.
-        let bytes = size_of_val(raw.data()) + size_of_val(variants.data());
+        let bytes = size_of_val(candidates.raw.data()) + size_of_val(variants.raw.data());
         let at_once = self.options.candidate_bytes / (2 * bytes);
         let folds = in_parallel(FOLDS, at_once.clamp(1, self.options.threads.max(1)), || (), job, step)?;
         Ok((0..rows.len()).map(|part| folds[part % FOLDS][part / FOLDS]).collect())
@@ -250,61 +251,6 @@ impl Lesson<'_> {
     pub fn probe(&self, part: usize) -> Result<Frame, TeachError> {
         Ok(defects::plain_line(&self.load(part)?, self.options.recipe.roi_px, &mut self.rng(u64::MAX)))
     }
-}
-
-/// Fits what the recipe takes from the good parts alone: principal axes, deviations.
-/// * `raw` — their concatenated taps, (N, C)
-/// * `axes` — the width of a linear head
-pub fn fit(recipe: &Recipe, raw: &Embeddings, axes: usize) -> Metric {
-    let head = (recipe.head == HeadKind::Linear).then(|| Head::Linear(gaussian::principal_axes(raw, axes)));
-    let deviation = (recipe.scaling == Scaling::Std).then(|| match &head {
-        Some(head) => gaussian::deviations(&head.apply(raw)),
-        None => gaussian::deviations(raw),
-    });
-    Metric { head, deviation, ..Metric::default() }
-}
-
-/// The metric of a recipe and the bank, from the concatenated taps of some parts.
-/// * `positions` — how many rows of `raw` each part has, if the recipe wants a Gaussian for each
-/// * `options` — bounds and seed; its recipe is not used
-/// * `step` — told how many bank rows are chosen
-pub fn learn(recipe: &Recipe, raw: Embeddings, positions: usize, options: &Options, step: &dyn Fn(usize)) -> Learned {
-    let metric = fit(recipe, &raw, options.pca_width);
-    bank(recipe, metric, raw, positions, options, step)
-}
-
-/// The bank of a recipe with the learned steps that are there already.
-pub fn bank(
-    recipe: &Recipe,
-    metric: Metric,
-    raw: Embeddings,
-    positions: usize,
-    options: &Options,
-    step: &dyn Fn(usize),
-) -> Learned {
-    let embeddings = metric.embed(recipe, raw);
-    let gaussian = match recipe.distance {
-        Distance::Cosine | Distance::Euclidean => {
-            let bank = embeddings.select(&choose_rows(&embeddings, None, options.bank_rows, options, step));
-            return Learned { metric, bank };
-        }
-        Distance::Mahalanobis => gaussian::gaussian(&embeddings),
-        Distance::MahalanobisPerPosition => gaussian::gaussians(&embeddings, positions),
-    };
-    Learned { metric: Metric { whitening: Some(gaussian.whitening), ..metric }, bank: gaussian.mean }
-}
-
-/// The rows that join the bank, within its bounds, far from those that are in it.
-pub fn choose_rows(
-    rows: &Embeddings,
-    kept: Option<&Embeddings>,
-    count: usize,
-    options: &Options,
-    step: &dyn Fn(usize),
-) -> Vec<usize> {
-    let fitting = (options.bank_bytes / (rows.width() * size_of::<f32>())).max(1);
-    let count = count.min(rows.len()).min(fitting.saturating_sub(kept.map_or(0, Embeddings::len)));
-    if count == 0 { Vec::new() } else { coreset::k_center(rows, kept, count, options.seed, step) }
 }
 
 /// The parts for the calibration and those for the bank, each in ascending order; no calibration below [`SPLIT_FROM`].

@@ -1,8 +1,8 @@
 //! Good parts -> Profile.
 //!
 //! `evidence` draws synthetic defects on held-out good parts, beside `known` ones; `choose` takes a recipe by it, and `learn`
-//! a head or a score of patches where that is better still; `lesson` then embeds, thins by `coreset` and calibrates. Several
-//! products share the metric and nothing else.
+//! a head or a score of patches where that is better still; `lesson` then embeds, `bank` takes rows by `coreset`, and
+//! `calibrate` sets the threshold. Several products share the metric and nothing else.
 //!
 //! A third of the parts, drawn by the seed, is kept from the bank and from every choice; their scores give the
 //! threshold and its promise. With fewer than [`SPLIT_FROM`] parts that would leave too few to say anything, so k-fold
@@ -22,6 +22,7 @@ use crate::profile::{About, CalibrationScore, FORMAT_VERSION, Profile, Promise, 
 pub mod add;
 pub mod augment;
 pub mod auto;
+pub mod bank;
 pub mod binomial;
 pub mod calibrate;
 pub mod choose;
@@ -42,11 +43,11 @@ pub mod train;
 
 use augment::Augment;
 use auto::AutoOptions;
+pub use bank::Learned;
 use calibrate::CalibrateError;
 use choose::Choice;
 use evidence::Material;
 use known::KnownDefects;
-pub use lesson::Learned;
 use lesson::Lesson;
 pub use parts::GoodParts;
 
@@ -69,7 +70,7 @@ pub struct Options {
     pub choose_size: bool,
     /// The width of the linear head, if the recipe has one: principal axes.
     pub pca_width: usize,
-    /// The bank's bounds; the tighter one holds.
+    /// The bank's bounds; the tighter one holds. Two distances have so many rows each, but all of them within the bytes.
     pub bank_rows: usize,
     pub bank_bytes: usize,
     /// The largest fraction of good parts to be rejected; if absent [`calibrate::USUAL_BOUND`], or what fewer parts allow.
@@ -98,6 +99,7 @@ impl Options {
             scaling: Scaling::None,
             normalise: true,
             distance: Distance::Cosine,
+            local: false,
             neighbours: 1,
             prototype: false,
             normality: false,
@@ -291,21 +293,21 @@ fn finish(
         lesson.augmentation = None;
     }
     let (learned, scores, threshold) = if calibration.is_empty() {
-        let (mut raw, rows) = lesson.embed(bank)?;
+        let (mut candidates, rows) = lesson.embed(bank)?;
         let (variants, variant_rows) = lesson.embed_variants(bank)?;
-        let scores = lesson.fold_scores([(&raw, &rows), (&variants, &variant_rows)])?;
-        raw.extend(&variants);
+        let scores = lesson.fold_scores([(&candidates, &rows), (&variants, &variant_rows)])?;
+        candidates.extend(&variants);
         let mut threshold = calibrate::estimated(&scores, FOLDS)?;
         if lesson.metric.is_some() {
             let because =
                 "the head has learned from the very parts that gave the threshold, which are too few to set some aside";
             threshold.promise = Promise::Void { because: because.to_owned() };
         }
-        (lesson.learn(raw, &lesson.bank_step()), scores, threshold)
+        (lesson.learn(candidates, &lesson.bank_step()), scores, threshold)
     } else {
-        let mut raw = lesson.embed(bank)?.0;
-        raw.extend(&lesson.embed_variants(bank)?.0);
-        let learned = lesson.learn(raw, &lesson.bank_step());
+        let mut candidates = lesson.embed(bank)?.0;
+        candidates.extend(&lesson.embed_variants(bank)?.0);
+        let learned = lesson.learn(candidates, &lesson.bank_step());
         let scores = lesson.scores(&lesson.inspector(&learned, f32::INFINITY)?, calibration)?;
         let threshold = calibrate::bounded(&scores, options.max_false_rejects)?;
         (learned, scores, threshold)
@@ -370,7 +372,7 @@ fn check(options: &Options, channels: usize) -> Result<(), TeachError> {
     let recipe = &options.recipe;
     let refuse = |because: &str| Err(TeachError::Recipe(because.to_owned()));
     if recipe.normalise != (recipe.distance == Distance::Cosine) {
-        return refuse("cosine needs embeddings of unit length, Euclidean and Mahalanobis ones that keep their length");
+        return refuse("cosine needs embeddings of unit length, the other distances need ones that keep their length");
     }
     if recipe.pool.is_multiple_of(2) || recipe.pool > recipe.input_px[0].min(recipe.input_px[1]) {
         return refuse("the pooling window must be odd, and not wider than the input");
@@ -380,6 +382,9 @@ fn check(options: &Options, channels: usize) -> Result<(), TeachError> {
         && !(1..=channels).contains(&options.pca_width)
     {
         return refuse(&format!("the taps have {channels} channels, so a PCA head can be 1 to {channels} wide"));
+    }
+    if recipe.local && (recipe.distance.is_gaussian() || recipe.prototype) {
+        return refuse("only distances to rows of a bank can be relative to what is usual there");
     }
     if !recipe.distance.is_gaussian() && recipe.neighbours > options.bank_rows {
         return refuse("there cannot be more neighbours than bank rows");

@@ -10,7 +10,7 @@ use std::ops::Range;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::lesson::{self, Learned};
+use super::bank::{self, Candidates, Learned};
 use super::parallel::in_parallel;
 use super::{Options, TeachError, stream};
 use crate::frame::Frame;
@@ -220,31 +220,34 @@ impl Study {
     ) -> Result<Vec<Comparison>, InspectError> {
         let Some(Candidate { recipe: first, .. }) = candidates.first() else { return Ok(Vec::new()) };
         let positions = first.grid()[0] * first.grid()[1];
-        let raw = self.sample(parts, rows.clamp(1, positions), first, options.seed);
+        let sample = |rows: usize| {
+            let rows = rows.clamp(1, positions);
+            Candidates::new(self.sample(parts, rows, first, options.seed), &vec![rows; parts.len()], 1)
+        };
+        let sampled = sample(rows);
         // Without a head one choice of rows serves all cosine distances, and one all others: choosing takes longer than
         // judging.
         let mut shared: [Option<Vec<usize>>; 2] = [None, None];
         let mut compare = |Candidate { recipe, metric, bank }: &Candidate| {
+            let channels = self.channels(recipe);
             if let (Some(metric), Some(bank)) = (metric, bank) {
-                let (metric, bank) = ((*metric).clone(), (*bank).clone());
-                return Comparison::new(recipe, metric, bank, self.channels(recipe), positions);
+                return Comparison::new(recipe, (*metric).clone(), (*bank).clone(), channels, positions);
             }
-            let metric = metric.cloned().unwrap_or_else(|| lesson::fit(recipe, &raw, options.pca_width));
-            if recipe.distance.is_gaussian() {
+            let metric = metric.cloned().unwrap_or_else(|| bank::fit(recipe, &sampled.raw, options.pca_width));
+            if recipe.distance.is_gaussian() || metric.head.is_some() {
                 let of_each_position = recipe.distance == Distance::MahalanobisPerPosition;
-                let raw =
-                    if of_each_position { self.sample(parts, positions, recipe, options.seed) } else { raw.clone() };
-                let Learned { metric, bank } = lesson::bank(recipe, metric, raw, positions, options, &|_| ());
-                return Comparison::new(recipe, metric, bank, self.channels(recipe), positions);
+                let candidates = if of_each_position { sample(positions) } else { sampled.clone() };
+                let Learned { metric, bank } = bank::learn(recipe, metric, candidates, positions, options, &|_| ());
+                return Comparison::new(recipe, metric, bank, channels, positions);
             }
-            let embed = || metric.embed(recipe, raw.clone());
-            let choose = || lesson::choose_rows(&embed(), None, options.bank_rows, options, &|_| ());
-            let chosen = match metric.head {
-                Some(_) => choose(),
-                None => shared[usize::from(recipe.distance == Distance::Cosine)].get_or_insert_with(choose).clone(),
+            let embeddings = metric.embed(recipe, sampled.raw.clone());
+            let views = bank::parts_of(recipe.distance).len();
+            let choose = |distance, view: &Embeddings| {
+                let choose = || bank::choose_rows(view, None, options.bank_rows, views, options, &|_| ());
+                shared[usize::from(distance == Distance::Cosine)].get_or_insert_with(choose).clone()
             };
-            let bank = metric.embed(recipe, raw.select(&chosen));
-            Comparison::new(recipe, metric, bank, self.channels(recipe), positions)
+            let (bank, spread) = bank::assemble(recipe, embeddings, &sampled.parts, choose);
+            Comparison::new(recipe, Metric { spread, ..metric }, bank, channels, positions)
         };
         candidates.iter().map(&mut compare).collect()
     }

@@ -172,11 +172,13 @@ pub fn with_recipe(mut options: Options, given: &RecipeArgs) -> Options {
     };
     recipe.distance = match given.distance {
         Some(DistanceArg::Euclidean) => Distance::Euclidean,
+        Some(DistanceArg::Product) => Distance::Product,
         Some(DistanceArg::Mahalanobis) => Distance::Mahalanobis,
         Some(DistanceArg::MahalanobisPerPosition) => Distance::MahalanobisPerPosition,
         Some(DistanceArg::Cosine) | None => Distance::Cosine,
     };
     recipe.normalise = recipe.distance == Distance::Cosine;
+    recipe.local = given.local;
     recipe.neighbours = given.neighbours.unwrap_or(recipe.neighbours);
     recipe.relative = given.relative;
     recipe.score = given.score.unwrap_or(recipe.score);

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::bench::Bench;
 use super::{Figure, Place, What};
 use crate::evaluate::metrics::spearman;
-use crate::inspect::recipe::{Distance, HeadKind, Recipe, Scaling, ScoreRule};
+use crate::inspect::recipe::{Distance, Recipe, Scaling, ScoreRule};
 use crate::teach::evidence::Evidence;
 use crate::teach::study::{Candidate, Scoring};
 use crate::teach::{Stage, TeachError, choose};
@@ -18,7 +18,7 @@ pub struct Standing {
     /// Spearman's ρ between the quality by synthetic defects and the AUROC on real ones, over all recipes; none where
     /// one of the two is the same for all.
     pub rank_correlation: Option<f64>,
-    /// What the choice would take at this input size. It does not try Mahalanobis.
+    /// What the choice would take at this input size, of the distances that it tries.
     pub taken: Tried,
     pub because: String,
     /// The best by the real test pictures, which nobody has at the line.
@@ -43,14 +43,14 @@ pub fn run(bench: &Bench, evidence: &Evidence, seed: u64) -> Result<(Vec<Figure>
     let scorings: Vec<Scoring> = choose::scorings().into_iter().chain(relative).collect();
     let (mut tried, mut aurocs) = (Vec::new(), Vec::new());
     for (done, base) in bases.iter().enumerate() {
-        let recipes: Vec<Recipe> = choose::metrics(base).into_iter().chain([mahalanobis(base)]).collect();
+        let recipes: Vec<Recipe> = choose::metrics(base).into_iter().chain(others(base)).collect();
         tried.extend(choose::try_all(std::slice::from_ref(evidence), &recipes, &scorings, &options)?);
         let untrained: Vec<_> = recipes.into_iter().map(Candidate::untrained).collect();
         aurocs.extend(bench.aurocs(&bench.banks(&untrained, seed)?, &scorings).into_iter().flatten());
         (bench.progress)(Stage::Choose, done + 1, bases.len());
     }
     let known: Vec<_> = {
-        let in_its_grid = |recipe: &Recipe| !recipe.distance.is_gaussian() && !recipe.relative;
+        let in_its_grid = |recipe: &Recipe| choose::metrics(recipe).contains(recipe);
         tried.iter().filter(|tried| in_its_grid(&tried.recipe)).cloned().collect()
     };
     let weights = choose::Weights::of(&known);
@@ -79,14 +79,16 @@ pub fn run(bench: &Bench, evidence: &Evidence, seed: u64) -> Result<(Vec<Figure>
     Ok(((0..recipes.len()).map(figure).collect(), standing))
 }
 
-fn mahalanobis(base: &Recipe) -> Recipe {
-    Recipe {
-        head: HeadKind::Identity,
-        scaling: Scaling::None,
-        distance: Distance::Mahalanobis,
-        normalise: false,
-        ..base.clone()
-    }
+/// The distances that the automatic choice does not try.
+fn others(base: &Recipe) -> [Recipe; 6] {
+    [
+        choose::metric(base, Scaling::SignedSqrt, Distance::Cosine, false),
+        choose::metric(base, Scaling::SignedSqrt, Distance::Euclidean, false),
+        choose::metric(base, Scaling::None, Distance::Cosine, true),
+        choose::metric(base, Scaling::None, Distance::Euclidean, true),
+        choose::metric(base, Scaling::None, Distance::Product, false),
+        choose::metric(base, Scaling::None, Distance::Mahalanobis, false),
+    ]
 }
 
 fn place(recipe: &Recipe) -> Place {
@@ -97,7 +99,7 @@ fn place(recipe: &Recipe) -> Place {
         preset: None,
         taps: recipe.taps.clone(),
         pool: recipe.pool,
-        distance: distance(recipe).into(),
+        distance: distance(recipe),
         score_rule: rule(Scoring { relative: recipe.relative, rule: recipe.score }),
         own: false,
     }
@@ -108,17 +110,19 @@ fn name(recipe: &Recipe) -> String {
     format!("{}, {}", place.row(), place.score_rule)
 }
 
-fn distance(recipe: &Recipe) -> &'static str {
-    match (recipe.distance, recipe.scaling) {
+fn distance(recipe: &Recipe) -> String {
+    let name = match (recipe.distance, recipe.scaling) {
         (Distance::Cosine, Scaling::None) => "cosine",
         (Distance::Cosine, Scaling::SignedSqrt) => "cosine of roots",
         (Distance::Cosine, Scaling::Std) => "cosine / std",
         (Distance::Euclidean, Scaling::None) => "Euclidean",
         (Distance::Euclidean, Scaling::SignedSqrt) => "Euclidean of roots",
         (Distance::Euclidean, Scaling::Std) => "Euclidean / std",
+        (Distance::Product, _) => "product",
         (Distance::Mahalanobis, _) => "Mahalanobis",
         (Distance::MahalanobisPerPosition, _) => "Mahalanobis per position",
-    }
+    };
+    if recipe.local { format!("{name}, local") } else { name.to_owned() }
 }
 
 /// A way to the score, for people.

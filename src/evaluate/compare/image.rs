@@ -10,12 +10,13 @@ use crate::inspect::compare::Comparison;
 use crate::inspect::embedding::Embeddings;
 use crate::inspect::metric::Head;
 use crate::inspect::recipe::{Distance, Granularity, Recipe, ScoreRule};
+use crate::teach::bank::{self, Candidates};
 use crate::teach::defects::Preset;
 use crate::teach::evidence::Evidence;
 use crate::teach::learn::LearnOptions;
 use crate::teach::losses::Loss;
 use crate::teach::train::{HeadShape, Trained};
-use crate::teach::{Stage, TeachError, lesson};
+use crate::teach::{Stage, TeachError};
 
 /// How often the labels are shuffled for a p-value.
 const PERMUTATIONS: usize = 999;
@@ -120,7 +121,8 @@ impl<'a> Pictures<'a> {
             let metric = heads::metric(head);
             let (metric, bank) = match distance.is_gaussian() {
                 true => {
-                    let learned = lesson::bank(&recipe, metric, bank.clone(), 1, &self.bench.options, &|_| ());
+                    let parts = Candidates::new(bank.clone(), &vec![1; bank.len()], 1);
+                    let learned = bank::learn(&recipe, metric, parts, 1, &self.bench.options, &|_| ());
                     (learned.metric, learned.bank)
                 }
                 false => (metric.clone(), metric.embed(&recipe, bank.clone())),

@@ -3,7 +3,7 @@
 //! The steps are those of [`crate::inspect::compare::Comparison`], taken from the score back: distance, unit length,
 //! scaling, head, and beside them the normality head. Where a step has a kink its gradient there is 0.
 
-use crate::inspect::distance::euclidean;
+use crate::inspect::distance::{cosine, euclidean};
 use crate::inspect::embedding::{Embeddings, dot};
 use crate::inspect::metric::{Head, Metric, Projection};
 use crate::inspect::recipe::{Distance, Recipe, Scaling};
@@ -25,7 +25,7 @@ pub fn score_gradient(recipe: &Recipe, metric: &Metric, bank: &Embeddings, poole
     let scaled = metric.embed(&Recipe { normalise: false, ..recipe.clone() }, raw.clone());
     let embedding = metric.embed(recipe, raw);
 
-    let mut gradient = of_distance(recipe, metric.whitening.as_deref(), bank, embedding.row(0));
+    let mut gradient = of_distance(recipe, metric, bank, embedding.row(0));
     if recipe.normalise {
         gradient = through_unit_length(scaled.row(0), &gradient);
     }
@@ -46,35 +46,61 @@ pub fn score_gradient(recipe: &Recipe, metric: &Metric, bank: &Embeddings, poole
 /// The gradient of the distance for the embedding q.
 ///
 /// Cosine: −m. Euclidean: (q − m) / ‖q − m‖. Each as the mean over the nearest rows m.
-/// Mahalanobis: Wᵀ W (q − μ) / ‖W (q − μ)‖ with the whitening W.
-fn of_distance(recipe: &Recipe, whitening: Option<&[f32]>, bank: &Embeddings, query: &[f32]) -> Vec<f32> {
-    if let Some(whitening) = whitening {
+/// Product √(c e): (e ∇c + c ∇e) / 2 √(c e). Mahalanobis: Wᵀ W (q − μ) / ‖W (q − μ)‖ with the whitening W.
+fn of_distance(recipe: &Recipe, metric: &Metric, bank: &Embeddings, query: &[f32]) -> Vec<f32> {
+    if let Some(whitening) = &metric.whitening {
         let centred = difference(query, bank.row(0));
         let whitened: Vec<f32> = whitening.chunks_exact(query.len()).map(|axis| dot(axis, &centred)).collect();
         return transposed(whitening, query.len(), &unit(whitened));
     }
-    let nearest = nearest(recipe, bank, query);
-    let share = 1.0 / nearest.len() as f32;
-    let mut gradient = vec![0.0; query.len()];
-    for row in nearest {
-        let direction = match recipe.distance {
+    let spread = metric.spread.as_deref();
+    if recipe.distance != Distance::Product {
+        return to_nearest(recipe.distance, recipe.neighbours, bank, spread, query).1;
+    }
+    let unit_query = unit(query.to_vec());
+    let [positions, directions] = bank.halves();
+    let spreads = spread.map(|spread| spread.split_at(positions.len()));
+    let (euclidean, of_euclidean) =
+        to_nearest(Distance::Euclidean, recipe.neighbours, &positions, spreads.map(|(first, _)| first), query);
+    let (cosine, of_unit) =
+        to_nearest(Distance::Cosine, recipe.neighbours, &directions, spreads.map(|(_, second)| second), &unit_query);
+    let of_cosine = through_unit_length(query, &of_unit);
+    let length = (cosine * euclidean).sqrt();
+    if length == 0.0 {
+        return vec![0.0; query.len()];
+    }
+    let both = |(c, e): (&f32, &f32)| (euclidean * c + cosine * e) / (2.0 * length);
+    of_cosine.iter().zip(&of_euclidean).map(both).collect()
+}
+
+/// The mean distance to the nearest rows, each divided by its spread, and its gradient.
+fn to_nearest(
+    distance: Distance,
+    neighbours: usize,
+    bank: &Embeddings,
+    spread: Option<&[f32]>,
+    query: &[f32],
+) -> (f32, Vec<f32>) {
+    let divisor = |row: usize| spread.map_or(1.0, |spread| spread[row]);
+    let to = |row: &[f32]| match distance {
+        Distance::Cosine => cosine(query, row),
+        _ => euclidean(query, row),
+    };
+    let mut rows: Vec<(f32, usize)> = bank.rows().enumerate().map(|(at, row)| (to(row) / divisor(at), at)).collect();
+    rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+    rows.truncate(neighbours.max(1));
+    let share = 1.0 / rows.len() as f32;
+    let (mut sum, mut gradient) = (0.0, vec![0.0; query.len()]);
+    for (length, at) in rows {
+        let row = bank.row(at);
+        let direction = match distance {
             Distance::Cosine => row.iter().map(|value| -value).collect(),
             _ => unit(difference(query, row)),
         };
-        gradient.iter_mut().zip(direction).for_each(|(sum, value)| *sum += share * value);
+        sum += share * length;
+        gradient.iter_mut().zip(direction).for_each(|(sum, value)| *sum += share * value / divisor(at));
     }
-    gradient
-}
-
-/// The bank rows that the distance is the mean over.
-fn nearest<'a>(recipe: &Recipe, bank: &'a Embeddings, query: &[f32]) -> Vec<&'a [f32]> {
-    let distance = |row: &[f32]| match recipe.distance {
-        Distance::Cosine => -dot(query, row),
-        _ => euclidean(query, row),
-    };
-    let mut rows: Vec<(f32, &[f32])> = bank.rows().map(|row| (distance(row), row)).collect();
-    rows.sort_by(|a, b| a.0.total_cmp(&b.0));
-    rows.into_iter().take(recipe.neighbours.max(1)).map(|(_, row)| row).collect()
+    (sum, gradient)
 }
 
 /// Through u = v / ‖v‖: (g − ⟨g, u⟩ u) / ‖v‖, and 0 for a v of zeros, which has no direction.

@@ -63,21 +63,25 @@ pub(crate) fn bases(card: &ModelCard, size: &Recipe, plain: &Recipe) -> Vec<Reci
 
 /// The distances that are tried on one choice of taps.
 pub(crate) fn metrics(base: &Recipe) -> Vec<Recipe> {
-    let metric = |scaling, distance| Recipe {
+    vec![
+        metric(base, Scaling::None, Distance::Cosine, false),
+        metric(base, Scaling::None, Distance::Euclidean, false),
+        metric(base, Scaling::Std, Distance::Euclidean, false),
+        metric(base, Scaling::None, Distance::Product, true),
+    ]
+}
+
+/// A distance on a choice of taps, with nothing learned.
+pub(crate) fn metric(base: &Recipe, scaling: Scaling, distance: Distance, local: bool) -> Recipe {
+    Recipe {
         head: HeadKind::Identity,
         relative: false,
         scaling,
         distance,
+        local,
         normalise: distance == Distance::Cosine,
         ..base.clone()
-    };
-    vec![
-        metric(Scaling::None, Distance::Cosine),
-        metric(Scaling::SignedSqrt, Distance::Cosine),
-        metric(Scaling::None, Distance::Euclidean),
-        metric(Scaling::Std, Distance::Euclidean),
-        metric(Scaling::SignedSqrt, Distance::Euclidean),
-    ]
+    }
 }
 
 /// The ways from distances to a score; `relative` is for those who ask for it.

@@ -106,7 +106,7 @@ impl<'a> Training<'a> {
         };
         let bank = |(number, (product, rows)): (usize, (&u16, &Embeddings))| {
             let rows = compared.as_ref().map_or_else(|| embed(rows), |(learned, _)| learned.select(&[number]));
-            (*product, Bank::new(rows, distance))
+            (*product, Bank::new(rows, distance, None))
         };
         let banks: BTreeMap<u16, Bank> = self.banks.iter().enumerate().map(bank).collect();
         let auroc = judge.auroc(|product, rows| match banks.get(&product) {

@@ -35,6 +35,7 @@ fn recipe(head: HeadKind, scaling: Scaling, distance: Distance, normalise: bool,
         scaling,
         normalise,
         distance,
+        local: false,
         neighbours,
         prototype: false,
         normality: false,
@@ -63,34 +64,47 @@ fn case(rng: &mut ChaCha8Rng, mut recipe: Recipe, normality: Option<HeadKind>) -
     recipe.normality = normality.is_some();
     let width = if recipe.head == HeadKind::Identity { CHANNELS } else { 4 };
     let rows = if recipe.distance.is_gaussian() { 1 } else { 6 };
-    let bank = Embeddings::new(width, random(rng, rows * width), false);
+    let mut bank = Embeddings::new(width, random(rng, rows * width), false);
     let metric = Metric {
         head: head(rng, recipe.head, width),
         deviation: (recipe.scaling == Scaling::Std).then(|| (0..width).map(|_| rng.random_range(0.3..2.0)).collect()),
         whitening: recipe.distance.is_gaussian().then(|| random(rng, width * width)),
+        spread: recipe.local.then(|| (0..rows).map(|_| rng.random_range(0.3..2.0)).collect()),
         normality: normality.map(|kind| Normality { head: head(rng, kind, 1).unwrap(), weight: 0.7 }),
     };
-    let bank = if recipe.distance == Distance::Cosine { bank.normalise() } else { bank };
+    match recipe.distance {
+        Distance::Cosine => bank = bank.normalise(),
+        Distance::Product => {
+            let [positions, directions] = bank.halves();
+            let rows = [positions.data(), directions.normalise().data()].concat();
+            bank = Embeddings::new(width, rows, false);
+        }
+        _ => {}
+    }
     Case { recipe, metric, bank }
 }
 
 /// Every head with every scaling, distance, number of neighbours and normality head.
 fn cases(rng: &mut ChaCha8Rng) -> Vec<Case> {
     let distances = [
-        (Distance::Cosine, true, 1),
-        (Distance::Cosine, true, 3),
-        (Distance::Euclidean, false, 1),
-        (Distance::Euclidean, false, 3),
-        (Distance::Mahalanobis, false, 1),
-        (Distance::Mahalanobis, true, 1),
-        (Distance::MahalanobisPerPosition, false, 1),
+        (Distance::Cosine, true, false, 1),
+        (Distance::Cosine, true, true, 1),
+        (Distance::Cosine, true, false, 3),
+        (Distance::Euclidean, false, false, 1),
+        (Distance::Euclidean, false, true, 3),
+        (Distance::Product, false, false, 1),
+        (Distance::Product, false, true, 2),
+        (Distance::Mahalanobis, false, false, 1),
+        (Distance::Mahalanobis, true, false, 1),
+        (Distance::MahalanobisPerPosition, false, false, 1),
     ];
     let mut cases = Vec::new();
     for kind in [HeadKind::Identity, HeadKind::Linear, HeadKind::Mlp] {
         for scaling in [Scaling::None, Scaling::Std, Scaling::SignedSqrt] {
-            for (distance, normalise, neighbours) in distances {
+            for (distance, normalise, local, neighbours) in distances {
                 for normality in [None, Some(HeadKind::Linear), Some(HeadKind::Mlp)] {
-                    cases.push(case(rng, recipe(kind, scaling, distance, normalise, neighbours), normality));
+                    let recipe = Recipe { local, ..recipe(kind, scaling, distance, normalise, neighbours) };
+                    cases.push(case(rng, recipe, normality));
                 }
             }
         }
@@ -144,14 +158,26 @@ fn score(case: &Case, taps: &[Vec<f64>]) -> f64 {
         let length = length(&q);
         q.iter_mut().for_each(|q| *q /= length);
     }
+    let unit: Vec<f64> = q.iter().map(|value| value / length(&q)).collect();
     let difference = |row: &[f32]| q.iter().zip(row).map(|(q, &m)| q - f64::from(m)).collect::<Vec<_>>();
-    let mut distances: Vec<f64> = match (&metric.whitening, recipe.distance) {
-        (Some(whitening), _) => vec![length(&times(whitening, &difference(bank.row(0))))],
-        (None, Distance::Cosine) => bank.rows().map(|row| 1.0 - times(row, &q)[0]).collect(),
-        (None, _) => bank.rows().map(|row| length(&difference(row))).collect(),
+    let nearest = |mut distances: Vec<f64>, first: usize| {
+        if let Some(spread) = &metric.spread {
+            distances.iter_mut().zip(&spread[first..]).for_each(|(distance, &spread)| *distance /= f64::from(spread));
+        }
+        distances.sort_by(f64::total_cmp);
+        distances[..recipe.neighbours].iter().sum::<f64>() / recipe.neighbours as f64
     };
-    distances.sort_by(f64::total_cmp);
-    let distance = distances[..recipe.neighbours].iter().sum::<f64>() / recipe.neighbours as f64;
+    let cosines = |rows: &Embeddings| rows.rows().map(|row| 1.0 - times(row, &unit)[0]).collect::<Vec<_>>();
+    let lengths = |rows: &Embeddings| rows.rows().map(|row| length(&difference(row))).collect::<Vec<_>>();
+    let distance = match (&metric.whitening, recipe.distance) {
+        (Some(whitening), _) => length(&times(whitening, &difference(bank.row(0)))),
+        (None, Distance::Cosine) => nearest(cosines(bank), 0),
+        (None, Distance::Product) => {
+            let [positions, directions] = bank.halves();
+            (nearest(lengths(&positions), 0) * nearest(cosines(&directions), positions.len())).sqrt()
+        }
+        (None, _) => nearest(lengths(bank), 0),
+    };
     let learned = |normality: &Normality| f64::from(normality.weight) * apply(&normality.head, &x)[0].max(0.0);
     distance + metric.normality.as_ref().map_or(0.0, learned)
 }

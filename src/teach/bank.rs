@@ -1,0 +1,212 @@
+//! Candidates -> bank: the rows that good parts are remembered by, and how far good patches usually lie from each.
+
+use super::{Options, coreset, gaussian};
+use crate::inspect::bank::Bank;
+use crate::inspect::embedding::Embeddings;
+use crate::inspect::metric::{Head, Metric};
+use crate::inspect::recipe::{Distance, HeadKind, Recipe, Scaling};
+
+/// How far a patch lies is asked of so many candidates at most.
+const ASKED: usize = 1 << 16;
+/// A row of another part is looked for among so many nearest.
+const AMONG: usize = 8;
+/// The spread of all rows together counts as much as so many patches of a row's own.
+const PRIOR: f32 = 3.0;
+/// No spread is a smaller share of that of all rows together: what never varied among the good parts is no proof that it
+/// never will.
+const LEAST_SHARE: f32 = 0.1;
+
+/// What the good parts leave behind: the learned metric and the bank.
+#[derive(Clone, Debug)]
+pub struct Learned {
+    pub metric: Metric,
+    pub bank: Embeddings,
+}
+
+/// Embeddings that a bank is chosen from.
+#[derive(Clone, Debug)]
+pub struct Candidates {
+    /// (N, C), the concatenated taps.
+    pub raw: Embeddings,
+    /// The part of each row, (N,).
+    pub parts: Vec<u32>,
+}
+
+impl Candidates {
+    /// * `rows` — how many rows each picture has, one picture after another
+    /// * `each` — so many pictures one after another show the same part
+    pub fn new(raw: Embeddings, rows: &[usize], each: usize) -> Candidates {
+        let of = |(picture, rows): (usize, &usize)| std::iter::repeat_n((picture / each.max(1)) as u32, *rows);
+        Candidates { raw, parts: rows.iter().enumerate().flat_map(of).collect() }
+    }
+
+    pub fn select(&self, rows: &[usize]) -> Candidates {
+        Candidates { raw: self.raw.select(rows), parts: rows.iter().map(|row| self.parts[*row]).collect() }
+    }
+
+    pub fn extend(&mut self, other: &Candidates) {
+        self.raw.extend(&other.raw);
+        self.parts.extend(&other.parts);
+    }
+}
+
+/// Fits what the recipe takes from the good parts alone: principal axes, deviations.
+/// * `raw` — their concatenated taps, (N, C)
+/// * `axes` — the width of a linear head
+pub fn fit(recipe: &Recipe, raw: &Embeddings, axes: usize) -> Metric {
+    let head = (recipe.head == HeadKind::Linear).then(|| Head::Linear(gaussian::principal_axes(raw, axes)));
+    let deviation = (recipe.scaling == Scaling::Std).then(|| match &head {
+        Some(head) => gaussian::deviations(&head.apply(raw)),
+        None => gaussian::deviations(raw),
+    });
+    Metric { head, deviation, ..Metric::default() }
+}
+
+/// The bank of a recipe with the learned steps that are there already.
+/// * `positions` — how many candidates each part has, if the recipe wants a Gaussian for each
+/// * `options` — bounds and seed; its recipe is not used
+/// * `step` — told how many bank rows are chosen
+pub fn learn(
+    recipe: &Recipe,
+    metric: Metric,
+    candidates: Candidates,
+    positions: usize,
+    options: &Options,
+    step: &dyn Fn(usize),
+) -> Learned {
+    let embeddings = metric.embed(recipe, candidates.raw);
+    let gaussian = match recipe.distance {
+        Distance::Mahalanobis => gaussian::gaussian(&embeddings),
+        Distance::MahalanobisPerPosition => gaussian::gaussians(&embeddings, positions),
+        _ => {
+            let views = parts_of(recipe.distance).len();
+            let choose = |_, view: &Embeddings| choose_rows(view, None, options.bank_rows, views, options, step);
+            let (bank, spread) = assemble(recipe, embeddings, &candidates.parts, choose);
+            return Learned { metric: Metric { spread, ..metric }, bank };
+        }
+    };
+    Learned { metric: Metric { whitening: Some(gaussian.whitening), ..metric }, bank: gaussian.mean }
+}
+
+/// The bank, and how far patches lie from its rows if the recipe wants that; for two distances one half after the other.
+/// * `embeddings` — of good parts
+/// * `parts` — the part of each, (N,)
+/// * `choose` — which of them join, by a distance; of unit length for cosine
+pub fn assemble(
+    recipe: &Recipe,
+    embeddings: Embeddings,
+    parts: &[u32],
+    mut choose: impl FnMut(Distance, &Embeddings) -> Vec<usize>,
+) -> (Embeddings, Option<Vec<f32>>) {
+    let (width, normalised, mut view) = (embeddings.width(), embeddings.normalised, embeddings);
+    let mut halves = Vec::new();
+    for &distance in parts_of(recipe.distance) {
+        view = view_of(distance, view);
+        let chosen = choose(distance, &view);
+        let spread = recipe.local.then(|| spread(&view, parts, &chosen, distance));
+        halves.push((view.select(&chosen), spread));
+    }
+    // A copy of a row is never chosen, so one half may have fewer: then some of its rows stand twice.
+    let most = halves.iter().map(|(rows, _)| rows.len()).max().unwrap_or(0);
+    let (mut bank, mut spreads) = (Embeddings::new(width, Vec::new(), normalised), Vec::new());
+    for (rows, spread) in halves {
+        let all: Vec<usize> = (0..rows.len()).cycle().take(most).collect();
+        bank.extend(&Embeddings::new(width, rows.select(&all).data().to_vec(), normalised));
+        spreads.extend(spread.iter().flat_map(|spread| all.iter().map(|row| spread[*row])));
+    }
+    (bank, recipe.local.then_some(spreads))
+}
+
+/// Embeddings as they are compared by a distance: of unit length for cosine.
+pub fn view_of(distance: Distance, embeddings: Embeddings) -> Embeddings {
+    if distance == Distance::Cosine && !embeddings.normalised { embeddings.normalise() } else { embeddings }
+}
+
+/// The distances that a distance is made of.
+pub fn parts_of(distance: Distance) -> &'static [Distance] {
+    match distance {
+        Distance::Product => &[Distance::Euclidean, Distance::Cosine],
+        Distance::Cosine => &[Distance::Cosine],
+        _ => &[Distance::Euclidean],
+    }
+}
+
+/// The rows that join the bank, within its bounds, far from those that are in it.
+/// * `views` — among so many the bytes of the bank are divided
+pub fn choose_rows(
+    rows: &Embeddings,
+    kept: Option<&Embeddings>,
+    count: usize,
+    views: usize,
+    options: &Options,
+    step: &dyn Fn(usize),
+) -> Vec<usize> {
+    let fitting = (options.bank_bytes / (views * rows.width() * size_of::<f32>())).max(1);
+    let count = count.min(rows.len()).min(fitting.saturating_sub(kept.map_or(0, Embeddings::len)));
+    if count == 0 { Vec::new() } else { coreset::k_center(rows, kept, count, options.seed, step) }
+}
+
+/// How far good patches usually lie from each bank row: the mean distance of those that no row of another part is nearer
+/// to, drawn towards the mean over all rows by [`PRIOR`].
+///
+/// * `rows` — what good patches are, (N, D)
+/// * `parts` — the part of each, (N,)
+/// * `chosen` — the bank rows among them, (M,)
+///
+/// Returns (M,), above 0.
+/// # Source  After local density-based normalisation, Wilkinghoff et al. 2025, arXiv:2509.10951. Differs: the density is that
+/// of the patches which a row stands for, so it costs nothing at inspection, and the nearest row is found with it.
+pub fn spread(rows: &Embeddings, parts: &[u32], chosen: &[usize], distance: Distance) -> Vec<f32> {
+    let among = AMONG.min(chosen.len());
+    let bank = Bank::new(rows.select(chosen), distance, None);
+    let asked: Vec<usize> = (0..rows.len()).step_by(rows.len().div_ceil(ASKED).max(1)).collect();
+    let (mut sums, mut counts) = (vec![0.0; chosen.len()], vec![0.0; chosen.len()]);
+    for asked in asked.chunks(4096) {
+        let nearest = bank.nearest(&rows.select(asked), among);
+        for (row, nearest) in asked.iter().zip(nearest.chunks(among)) {
+            let other = nearest.iter().find(|(near, _)| parts[chosen[*near]] != parts[*row]);
+            if let Some((near, distance)) = other {
+                sums[*near] += distance;
+                counts[*near] += 1.0;
+            }
+        }
+    }
+    let (sum, count): (f32, f32) = (sums.iter().sum(), counts.iter().sum());
+    // Copies of one picture: nothing is known of how good parts differ.
+    let usual = if sum > 0.0 { sum / count } else { 1.0 };
+    let shrunk = |(sum, count): (&f32, &f32)| (sum + PRIOR * usual) / (count + PRIOR);
+    sums.iter().zip(&counts).map(shrunk).map(|spread| spread.max(LEAST_SHARE * usual)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_spread_of_a_row_is_how_far_patches_of_other_parts_lie_from_it() {
+        // 41 parts, each with a patch near 0 and one near 100: there they differ by 1, here by 10.
+        let values: Vec<f32> = (0..41).flat_map(|part| [part as f32 / 40.0, 100.0 + part as f32 / 4.0]).collect();
+        let parts: Vec<u32> = (0..41).flat_map(|part| [part, part]).collect();
+        let spread = spread(&Embeddings::new(1, values, false), &parts, &[40, 41], Distance::Euclidean);
+        // The 40 others lie on average 21 steps from the middle of 0 … 40 on both sides, over two: 10.5 steps.
+        let means = [10.5 / 40.0, 10.5 / 4.0];
+        let usual = (means[0] + means[1]) / 2.0;
+        for (found, mean) in spread.iter().zip(means) {
+            let expected = (40.0 * mean + 3.0 * usual) / 43.0;
+            assert!((found - expected).abs() < 1e-4, "{found}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn copies_of_one_picture_have_a_spread_that_can_divide() {
+        let rows = Embeddings::new(1, vec![2.0; 10], false);
+        let parts: Vec<u32> = (0..10).collect();
+        assert_eq!(spread(&rows, &parts, &[0], Distance::Euclidean), [3.0 / 12.0]);
+    }
+
+    #[test]
+    fn a_part_of_many_pictures_is_one_part() {
+        let raw = Embeddings::new(1, vec![0.0; 6], false);
+        assert_eq!(Candidates::new(raw, &[1, 2, 1, 2], 2).parts, [0, 0, 0, 1, 1, 1]);
+    }
+}
