@@ -10,7 +10,7 @@ use rejectd::inspect::card::Model;
 use rejectd::inspect::recipe::{Distance, Granularity, HeadKind, ScoreRule};
 use rejectd::profile::{Profile, Promise};
 use rejectd::source::simulated::{Belt, BeltSettings, Severity};
-use rejectd::teach::add::add;
+use rejectd::teach::add::{Added, add};
 use rejectd::teach::{GoodParts, Options, TeachError, teach};
 
 mod common;
@@ -204,9 +204,17 @@ fn adding_to_both_banks_of_a_product_brings_no_part_farther_away() {
     let mut options = options(&model);
     (options.recipe.input_px, options.recipe.local) = ([64, 64], true);
     (options.recipe.distance, options.recipe.normalise) = (Distance::Product, false);
-    let profile = taught(&model, &options, &belt, 60);
-    let parts = GoodParts::read(names(30), |part| Ok(belt.good_part(700 + part as u64))).unwrap();
-    let added = add(&model, &profile, &options, &parts, &|_, _, _| ()).unwrap();
+    // Embeddings of 32 are not projected before rows are chosen.
+    for head in [HeadKind::Identity, HeadKind::Linear] {
+        (options.recipe.head, options.pca_width) = (head, 32);
+        let profile = taught(&model, &options, &belt, 60);
+        let parts = GoodParts::read(names(30), |part| Ok(belt.good_part(700 + part as u64))).unwrap();
+        let added = add(&model, &profile, &options, &parts, &|_, _, _| ()).unwrap();
+        assert_nothing_is_farther(&model, &belt, &profile, &added);
+    }
+}
+
+fn assert_nothing_is_farther(model: &Model, belt: &Belt, profile: &Profile, added: &Added) {
     assert!(added.new_rows > 0);
     let spreads = |profile: &Profile| {
         let spread = profile.metric.spread.clone().unwrap();
@@ -216,9 +224,9 @@ fn adding_to_both_banks_of_a_product_brings_no_part_farther_away() {
     let (before, after) = (profile.bank.halves(), added.profile.bank.halves());
     for half in 0..2 {
         assert!(after[half].len() > before[half].len() && after[half].data().starts_with(before[half].data()));
-        assert!(spreads(&added.profile)[half].starts_with(&spreads(&profile)[half]));
+        assert!(spreads(&added.profile)[half].starts_with(&spreads(profile)[half]));
     }
-    let [mut old, mut new] = [&profile, &added.profile].map(|profile| Inspector::new(&model, profile).unwrap());
+    let [mut old, mut new] = [profile, &added.profile].map(|profile| Inspector::new(model, profile).unwrap());
     for part in 900..920 {
         let frame = belt.part(part).0;
         let (old, new) = (score(&mut old, &frame), score(&mut new, &frame));

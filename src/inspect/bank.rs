@@ -69,11 +69,12 @@ impl Bank {
     /// * `neighbours` — at least 1; more than the bank has rows counts as all of them
     ///
     /// Returns (P,), in the same order; larger is more anomalous. Each distance is divided by the spread of its row, if the
-    /// bank has spreads. The rows are found by ‖m‖² − 2⟨q, m⟩ and their distances then taken by direct subtraction, because
-    /// that difference cancels where q is close to m. Inside a pool ([`threads::together`]) its threads divide the queries
+    /// bank has spreads. The rows are found by the differences that `Bank::bias` tells of and their distances then taken by
+    /// direct subtraction, because those cancel where q is close to m. Inside a pool ([`threads::together`]) its threads divide the queries
     /// among them.
     /// # Panics  If the bank is empty or D differs; both are checked with the profile.
-    /// # Source  Roth et al. 2022, arXiv:2106.08265. Differs: cosine or Euclidean, a mean over k, no re-weighting.
+    /// # Source  Roth et al. 2022, arXiv:2106.08265. Differs: cosine or Euclidean, a mean over k, and no re-weighting but
+    /// by spreads.
     pub fn distances(&self, queries: &Embeddings, neighbours: usize) -> Vec<f32> {
         assert_eq!(queries.width(), self.rows.width(), "queries and bank differ in width");
         let neighbours = neighbours.clamp(1, self.rows.len());

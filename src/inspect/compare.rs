@@ -31,7 +31,7 @@ enum Reference {
 }
 
 impl Comparison {
-    /// * `bank` — (M, D); for a Gaussian its mean alone, for one per position the mean of each
+    /// * `bank` — (M, D), for the product both halves; for a Gaussian its mean alone, for one per position the mean of each
     /// * `channels` — C, the width of the concatenated taps
     /// * `positions` — P, the number of embeddings of a picture
     ///

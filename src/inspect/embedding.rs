@@ -57,6 +57,11 @@ impl Embeddings {
         Embeddings { width: self.width, data, normalised: self.normalised }
     }
 
+    /// The same rows, said to be of unit length or not.
+    pub fn counted_as(self, normalised: bool) -> Embeddings {
+        Embeddings { normalised, ..self }
+    }
+
     /// The first half of the rows, and the others.
     pub fn halves(&self) -> [Embeddings; 2] {
         let (first, second) = self.data.split_at(self.len() / 2 * self.width);

@@ -184,7 +184,7 @@ impl Inspector {
     }
 
     /// Puts an inspector together from its parts; teaching does so before there is a profile.
-    /// * `bank` — (M, D); for a Mahalanobis distance the means
+    /// * `bank` — (M, D), for the product both halves; for a Mahalanobis distance the means
     ///
     /// # Errors  `InspectError::Width`, `InspectError::Positions` if the bank does not fit the embeddings.
     pub fn assemble(

@@ -124,13 +124,16 @@ impl Profile {
             (false, Some(_)) => return Err("holds whitening.weight, but its distance uses none".to_string()),
             (false, None) => {}
         }
-        if recipe.prototype && (self.bank.len() != 1 || metric.head.is_none()) {
+        if recipe.prototype && (self.bank.len() != 1 || metric.head.is_none() || recipe.local) {
             return Err(
                 "measures the distance to a learned class, but does not hold one row for it and a head".to_string()
             );
         }
         match (recipe.local, &metric.spread) {
-            (true, Some(spread)) if spread.len() == self.bank.len() && !recipe.distance.is_gaussian() => {
+            (true, _) if recipe.distance.is_gaussian() => {
+                return Err("its distance is measured to Gaussians, which have no bank.spread".to_string());
+            }
+            (true, Some(spread)) if spread.len() == self.bank.len() => {
                 finite("bank.spread", spread)?;
                 if spread.iter().any(|&value| value <= 0.0) {
                     return Err("its bank.spread holds a value that is not above 0".to_string());

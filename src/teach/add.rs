@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 
 use super::*;
 use crate::inspect::Extractor;
-use crate::inspect::embedding::Embeddings;
+use crate::inspect::bank::Bank;
 use crate::inspect::metric::Metric;
 use crate::teach::bank::Candidates;
 
@@ -96,7 +96,8 @@ pub fn add(
 
 /// The bank with those candidates that are far from it, and how many rows that adds.
 ///
-/// Its rows keep their spread, so that no part comes to lie farther away than it did; new rows have the usual one.
+/// Its rows keep their spread, so that no part comes to lie farther away than it did; a new row has that of the old row
+/// which it is nearest to.
 fn grown(profile: &Profile, candidates: Candidates, options: &Options) -> (Learned, usize) {
     let (recipe, joining) = (&options.recipe, candidates.parts.last().map_or(0, |last| *last as usize + 1));
     let mut view = profile.metric.embed(recipe, candidates.raw);
@@ -107,21 +108,26 @@ fn grown(profile: &Profile, candidates: Candidates, options: &Options) -> (Learn
     for (half, &distance) in distances.iter().enumerate() {
         view = bank::view_of(distance, view);
         let old = profile.bank.select(&(half * rows_before..(half + 1) * rows_before).collect::<Vec<_>>());
-        let chosen = bank::choose_rows(&view, Some(&old), share, distances.len(), options, &|_| ());
-        let first = view.select(&[0]);
-        halves.push((old, view.select(&chosen), first));
+        let old = old.counted_as(view.normalised);
+        let new = view.select(&bank::choose_rows(&view, Some(&old), share, distances.len(), options, &|_| ()));
+        let spread = profile.metric.spread.as_ref().map(|spread| {
+            let of_old = &spread[half * rows_before..][..rows_before];
+            let nearest = Bank::new(old.clone(), distance, None).nearest(&new, 1);
+            (of_old.to_vec(), nearest.into_iter().map(|(row, _)| of_old[row]).collect::<Vec<_>>())
+        });
+        halves.push((old, new, spread));
     }
-    // One half may have fewer that are new to it: then a patch that is not new stands in.
+    // One half may have fewer that are new to it: then its first row stands in, again.
     let most = halves.iter().map(|(_, new, _)| new.len()).max().unwrap_or(0);
     let (mut bank, mut spread) = (profile.bank.select(&[]), Vec::new());
-    for (half, (old, mut new, first)) in halves.into_iter().enumerate() {
-        (new.len()..most).for_each(|_| new.extend(&first));
-        bank.extend(&old);
-        bank.extend(&Embeddings::new(new.width(), new.data().to_vec(), bank.normalised));
-        if let Some(before) = &profile.metric.spread {
-            let before = &before[half * rows_before..][..rows_before];
-            spread.extend(before);
-            spread.extend(vec![before.iter().sum::<f32>() / rows_before as f32; most]);
+    for (old, mut new, of_half) in halves {
+        (new.len()..most).for_each(|_| new.extend(&old.select(&[0])));
+        if let Some((of_old, mut of_new)) = of_half {
+            of_new.resize(most, of_old[0]);
+            spread.extend([of_old, of_new].concat());
+        }
+        for rows in [old, new] {
+            bank.extend(&rows.counted_as(bank.normalised));
         }
     }
     let spread = recipe.local.then_some(spread);

@@ -1,5 +1,10 @@
 //! Candidates -> bank: the rows that good parts are remembered by, and how far good patches usually lie from each.
 
+use std::collections::BTreeMap;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
 use super::{Options, coreset, gaussian};
 use crate::inspect::bank::Bank;
 use crate::inspect::embedding::Embeddings;
@@ -8,13 +13,13 @@ use crate::inspect::recipe::{Distance, HeadKind, Recipe, Scaling};
 
 /// How far a patch lies is asked of so many candidates at most.
 const ASKED: usize = 1 << 16;
-/// A row of another part is looked for among so many nearest.
-const AMONG: usize = 8;
-/// The spread of all rows together counts as much as so many patches of a row's own.
+/// The mean over all patches counts as much as so many of a row's own.
 const PRIOR: f32 = 3.0;
-/// No spread is a smaller share of that of all rows together: what never varied among the good parts is no proof that it
+/// No spread is a smaller share of the mean over all patches: what never varied among the good parts is no proof that it
 /// never will.
 const LEAST_SHARE: f32 = 0.1;
+/// Distances that are no larger on average are rounding, and tell nothing of how parts differ.
+const ROUNDING: f32 = 1e-6;
 
 /// What the good parts leave behind: the learned metric and the bank.
 #[derive(Clone, Debug)]
@@ -111,7 +116,7 @@ pub fn assemble(
     let (mut bank, mut spreads) = (Embeddings::new(width, Vec::new(), normalised), Vec::new());
     for (rows, spread) in halves {
         let all: Vec<usize> = (0..rows.len()).cycle().take(most).collect();
-        bank.extend(&Embeddings::new(width, rows.select(&all).data().to_vec(), normalised));
+        bank.extend(&rows.select(&all).counted_as(normalised));
         spreads.extend(spread.iter().flat_map(|spread| all.iter().map(|row| spread[*row])));
     }
     (bank, recipe.local.then_some(spreads))
@@ -147,33 +152,36 @@ pub fn choose_rows(
 }
 
 /// How far good patches usually lie from each bank row: the mean distance of those that no row of another part is nearer
-/// to, drawn towards the mean over all rows by [`PRIOR`].
+/// to, drawn towards the mean over all patches by [`PRIOR`].
 ///
 /// * `rows` — what good patches are, (N, D)
 /// * `parts` — the part of each, (N,)
 /// * `chosen` — the bank rows among them, (M,)
 ///
-/// Returns (M,), above 0.
+/// Returns (M,), above 0; all alike if every row is of the same part, or no patch differs from a row of another part.
 /// # Source  After local density-based normalisation, Wilkinghoff et al. 2025, arXiv:2509.10951. Differs: the density is that
 /// of the patches which a row stands for, so it costs nothing at inspection, and the nearest row is found with it.
 pub fn spread(rows: &Embeddings, parts: &[u32], chosen: &[usize], distance: Distance) -> Vec<f32> {
-    let among = AMONG.min(chosen.len());
-    let bank = Bank::new(rows.select(chosen), distance, None);
-    let asked: Vec<usize> = (0..rows.len()).step_by(rows.len().div_ceil(ASKED).max(1)).collect();
+    let mut of_part: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    let mut rng = ChaCha8Rng::seed_from_u64(rows.len() as u64);
+    let mut asked = rand::seq::index::sample(&mut rng, rows.len(), ASKED.min(rows.len())).into_vec();
+    asked.sort_unstable();
+    asked.into_iter().for_each(|row| of_part.entry(parts[row]).or_default().push(row));
     let (mut sums, mut counts) = (vec![0.0; chosen.len()], vec![0.0; chosen.len()]);
-    for asked in asked.chunks(4096) {
-        let nearest = bank.nearest(&rows.select(asked), among);
-        for (row, nearest) in asked.iter().zip(nearest.chunks(among)) {
-            let other = nearest.iter().find(|(near, _)| parts[chosen[*near]] != parts[*row]);
-            if let Some((near, distance)) = other {
-                sums[*near] += distance;
-                counts[*near] += 1.0;
-            }
+    for (part, asked) in of_part {
+        let others: Vec<usize> = (0..chosen.len()).filter(|row| parts[chosen[*row]] != part).collect();
+        if others.is_empty() {
+            continue;
+        }
+        let of_others: Vec<usize> = others.iter().map(|row| chosen[*row]).collect();
+        let bank = Bank::new(rows.select(&of_others), distance, None);
+        for (near, distance) in bank.nearest(&rows.select(&asked), 1) {
+            sums[others[near]] += distance;
+            counts[others[near]] += 1.0;
         }
     }
     let (sum, count): (f32, f32) = (sums.iter().sum(), counts.iter().sum());
-    // Copies of one picture: nothing is known of how good parts differ.
-    let usual = if sum > 0.0 { sum / count } else { 1.0 };
+    let usual = if sum > ROUNDING * count { sum / count } else { 1.0 };
     let shrunk = |(sum, count): (&f32, &f32)| (sum + PRIOR * usual) / (count + PRIOR);
     sums.iter().zip(&counts).map(shrunk).map(|spread| spread.max(LEAST_SHARE * usual)).collect()
 }
@@ -199,9 +207,37 @@ mod tests {
 
     #[test]
     fn copies_of_one_picture_have_a_spread_that_can_divide() {
-        let rows = Embeddings::new(1, vec![2.0; 10], false);
-        let parts: Vec<u32> = (0..10).collect();
+        let (rows, parts) = (Embeddings::new(3, [0.3, 0.7, 0.1].repeat(10), false), (0..10).collect::<Vec<u32>>());
         assert_eq!(spread(&rows, &parts, &[0], Distance::Euclidean), [3.0 / 12.0]);
+        assert!((spread(&rows.normalise(), &parts, &[0], Distance::Cosine)[0] - 3.0 / 12.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn patches_of_the_same_part_say_nothing_however_many_its_rows_are() {
+        // 30 rows of part 0 lie between the patches of the others and the only row of part 1.
+        let values: Vec<f32> = (0..30).map(|at| at as f32 / 10.0).chain([5.0, 0.0]).collect();
+        let parts: Vec<u32> = [vec![0; 30], vec![1, 0]].concat();
+        let chosen: Vec<usize> = (0..31).collect();
+        let spread = spread(&Embeddings::new(1, values, false), &parts, &chosen, Distance::Euclidean);
+        // The 31 patches of part 0 are all asked of the row at 5, that of part 1 of the row at 2.9.
+        let sum = (0..30).map(|at| 5.0 - at as f32 / 10.0).sum::<f32>() + 5.0;
+        let usual = (sum + 2.1) / 32.0;
+        assert!((spread[30] - (sum + 3.0 * usual) / 34.0).abs() < 1e-4, "{}", spread[30]);
+        assert!((spread[29] - (2.1 + 3.0 * usual) / 4.0).abs() < 1e-4, "{}", spread[29]);
+        assert!((spread[0] - usual).abs() < 1e-4, "{}", spread[0]);
+    }
+
+    #[test]
+    fn the_half_with_fewer_rows_is_filled_up_with_its_own() {
+        let plain = Options::for_model(&crate::inspect::card::Model::built_in()).recipe;
+        let recipe = Recipe { distance: Distance::Product, normalise: false, local: true, ..plain };
+        // Three positions, two directions.
+        let embeddings = Embeddings::new(2, vec![1.0, 0.0, 2.0, 0.0, 0.0, 3.0], false);
+        let choose = |distance, _: &Embeddings| if distance == Distance::Cosine { vec![0, 2] } else { vec![0, 1, 2] };
+        let (bank, spread) = assemble(&recipe, embeddings, &[0, 1, 2], choose);
+        assert_eq!(bank.data(), [1.0, 0.0, 2.0, 0.0, 0.0, 3.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0]);
+        let spread = spread.unwrap();
+        assert!(spread.len() == 6 && spread[3] == spread[5], "{spread:?}");
     }
 
     #[test]

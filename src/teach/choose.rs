@@ -38,8 +38,8 @@ mod grid;
 mod learned;
 mod quality;
 
+use grid::{all_taps, finalists, sizes};
 pub(crate) use grid::{bases, metric, metrics, scorings};
-use grid::{finalists, sizes};
 pub use learned::judged;
 use learned::with_learned;
 pub(crate) use quality::Weights;
@@ -55,7 +55,7 @@ const LEAST_PARTS: usize = super::SPLIT_FROM;
 /// With more parts of a product augmentation is not tried: then those that came show how parts may look.
 const FEW_PARTS: usize = super::SPLIT_FROM;
 /// So many of each input size are tried with the larger bank.
-const FINALISTS: usize = 3;
+const FINALISTS: usize = 2;
 /// Multiply–adds of the backbone for a pixel of its input, about: those of the built-in one.
 const BACKBONE_MACS_A_PIXEL: f64 = 4000.0;
 /// Twice the time of an inspection must be worth so much in quality.
@@ -116,8 +116,7 @@ pub fn choose(
     let halve_known = can_learn(plain, auto, materials);
     let mut tried: Vec<Tried> = Vec::new();
     for input_px in sizes(model, options, auto, materials)? {
-        let size =
-            Recipe { input_px, taps: model.card.taps.iter().map(|tap| tap.name.clone()).collect(), ..plain.clone() };
+        let size = Recipe { input_px, taps: all_taps(&model.card, plain), ..plain.clone() };
         let extractor = Extractor::new(model, &size).map_err(InspectError::from)?;
         let how =
             Gathering { halve_known, ..Gathering::within_memory(&model.card, &size, materials.len(), Preset::Mixed) };

@@ -148,7 +148,7 @@ impl Evidence {
         options: &Options,
         step: impl Fn(usize, usize) + Sync,
     ) -> Result<(), TeachError> {
-        let first = self.parts.len() + self.known.len() + self.defects.len();
+        let first = self.first_variant();
         self.study.truncate(first);
         let each = augmentation.count();
         let count = each * self.parts.len();
@@ -274,7 +274,18 @@ impl Evidence {
         // A scoring divides by the median of all distances of a picture; a comparison may see some of them only.
         let mut candidates = candidates.to_vec();
         candidates.iter_mut().for_each(|candidate| candidate.recipe.relative = false);
-        self.study.comparisons(bank, rows, &candidates, options)
+        self.study.comparisons(bank, &|picture| self.part_of(picture), rows, &candidates, options)
+    }
+
+    fn first_variant(&self) -> usize {
+        self.parts.len() + self.known.len() + self.defects.len()
+    }
+
+    /// The good part that a picture of it or of one of its variants shows.
+    fn part_of(&self, picture: usize) -> usize {
+        let first = self.first_variant();
+        let each = (self.study.len() - first) / self.parts.len().max(1);
+        picture.checked_sub(first).map_or(picture, |variant| variant / each)
     }
 }
 

@@ -5,6 +5,7 @@
 //! inspects ([`Comparison`]). Of a picture that differs from another in some places it keeps these places alone.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use half::f16;
@@ -207,13 +208,15 @@ impl Study {
     }
 
     /// What pictures are compared with by each of `candidates`, which share taps, pooling, grid and granularity.
-    /// * `parts` — the good pictures that the bank is chosen from, with at most `rows` embeddings of each
+    /// * `pictures` — the good ones that the bank is chosen from, with at most `rows` embeddings of each
+    /// * `part_of` — the part that a picture shows
     /// * `options` — bounds and seed; its recipe is not used
     ///
     /// # Errors  `InspectError`, if a recipe does not fit the taps.
     pub fn comparisons(
         &self,
-        parts: &[usize],
+        pictures: &[usize],
+        part_of: &dyn Fn(usize) -> usize,
         rows: usize,
         candidates: &[Candidate],
         options: &Options,
@@ -222,12 +225,14 @@ impl Study {
         let positions = first.grid()[0] * first.grid()[1];
         let sample = |rows: usize| {
             let rows = rows.clamp(1, positions);
-            Candidates::new(self.sample(parts, rows, first, options.seed), &vec![rows; parts.len()], 1)
+            let of_picture = |picture: &usize| std::iter::repeat_n(part_of(*picture) as u32, rows);
+            let raw = self.sample(pictures, rows, first, options.seed);
+            Candidates { raw, parts: pictures.iter().flat_map(of_picture).collect() }
         };
         let sampled = sample(rows);
-        // Without a head one choice of rows serves all cosine distances, and one all others: choosing takes longer than
-        // judging.
-        let mut shared: [Option<Vec<usize>>; 2] = [None, None];
+        // Without a head one choice of rows serves all cosine distances, and one all others, if they may be as many:
+        // choosing takes longer than judging.
+        let mut shared: BTreeMap<(bool, usize), Vec<usize>> = BTreeMap::new();
         let mut compare = |Candidate { recipe, metric, bank }: &Candidate| {
             let channels = self.channels(recipe);
             if let (Some(metric), Some(bank)) = (metric, bank) {
@@ -244,7 +249,7 @@ impl Study {
             let views = bank::parts_of(recipe.distance).len();
             let choose = |distance, view: &Embeddings| {
                 let choose = || bank::choose_rows(view, None, options.bank_rows, views, options, &|_| ());
-                shared[usize::from(distance == Distance::Cosine)].get_or_insert_with(choose).clone()
+                shared.entry((distance == Distance::Cosine, views)).or_insert_with(choose).clone()
             };
             let (bank, spread) = bank::assemble(recipe, embeddings, &sampled.parts, choose);
             Comparison::new(recipe, Metric { spread, ..metric }, bank, channels, positions)

@@ -106,7 +106,7 @@ impl<'a> Bench<'a> {
     /// Banks of patches of the good parts, for candidates that share taps and pooling.
     pub fn banks(&self, candidates: &[Candidate], seed: u64) -> Result<Vec<Comparison>, InspectError> {
         let (parts, options) = (self.good_parts(), Options { bank_rows: BANK_ROWS, ..self.seeded(seed) });
-        self.study.comparisons(&parts, CANDIDATES / parts.len(), candidates, &options)
+        self.study.comparisons(&parts, &|part| part, CANDIDATES / parts.len(), candidates, &options)
     }
 
     /// The AUROC of each comparison by each scoring, a list for each comparison.

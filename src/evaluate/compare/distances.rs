@@ -18,7 +18,7 @@ pub struct Standing {
     /// Spearman's ρ between the quality by synthetic defects and the AUROC on real ones, over all recipes; none where
     /// one of the two is the same for all.
     pub rank_correlation: Option<f64>,
-    /// What the choice would take at this input size, of the distances that it tries.
+    /// What the choice would take at this input size, of the taps and distances that it tries.
     pub taken: Tried,
     pub because: String,
     /// The best by the real test pictures, which nobody has at the line.
@@ -38,7 +38,11 @@ pub struct Tried {
 /// The grid by one seed.
 pub fn run(bench: &Bench, evidence: &Evidence, seed: u64) -> Result<(Vec<Figure>, Standing), TeachError> {
     let (plain, options) = (&bench.options.recipe, bench.seeded(seed));
-    let bases = choose::bases(&bench.model.card, plain, plain);
+    let of_choice = choose::bases(&bench.model.card, plain, plain);
+    let all_taps: Vec<String> = bench.model.card.taps.iter().map(|tap| tap.name.clone()).collect();
+    let of_all_taps = [1, 3].map(|pool| Recipe { taps: all_taps.clone(), pool, ..plain.clone() });
+    let more = of_all_taps.into_iter().filter(|base| !of_choice.contains(base));
+    let bases: Vec<Recipe> = of_choice.iter().cloned().chain(more).collect();
     let relative = choose::scorings().into_iter().map(|scoring| Scoring { relative: true, ..scoring });
     let scorings: Vec<Scoring> = choose::scorings().into_iter().chain(relative).collect();
     let (mut tried, mut aurocs) = (Vec::new(), Vec::new());
@@ -50,7 +54,8 @@ pub fn run(bench: &Bench, evidence: &Evidence, seed: u64) -> Result<(Vec<Figure>
         (bench.progress)(Stage::Choose, done + 1, bases.len());
     }
     let known: Vec<_> = {
-        let in_its_grid = |recipe: &Recipe| choose::metrics(recipe).contains(recipe);
+        let on_its_taps = |recipe: &Recipe| of_choice.iter().any(|base| base.taps == recipe.taps);
+        let in_its_grid = |recipe: &Recipe| choose::metrics(recipe).contains(recipe) && on_its_taps(recipe);
         tried.iter().filter(|tried| in_its_grid(&tried.recipe)).cloned().collect()
     };
     let weights = choose::Weights::of(&known);
@@ -79,14 +84,15 @@ pub fn run(bench: &Bench, evidence: &Evidence, seed: u64) -> Result<(Vec<Figure>
     Ok(((0..recipes.len()).map(figure).collect(), standing))
 }
 
-/// The distances that the automatic choice does not try.
-fn others(base: &Recipe) -> [Recipe; 6] {
+/// The distances that the automatic choice does not try, for the product serves for them.
+fn others(base: &Recipe) -> [Recipe; 7] {
     [
         choose::metric(base, Scaling::SignedSqrt, Distance::Cosine, false),
         choose::metric(base, Scaling::SignedSqrt, Distance::Euclidean, false),
         choose::metric(base, Scaling::None, Distance::Cosine, true),
+        choose::metric(base, Scaling::None, Distance::Euclidean, false),
+        choose::metric(base, Scaling::Std, Distance::Euclidean, false),
         choose::metric(base, Scaling::None, Distance::Euclidean, true),
-        choose::metric(base, Scaling::None, Distance::Product, false),
         choose::metric(base, Scaling::None, Distance::Mahalanobis, false),
     ]
 }

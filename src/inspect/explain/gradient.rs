@@ -12,7 +12,7 @@ use crate::inspect::recipe::{Distance, Recipe, Scaling};
 ///
 /// A picture has one embedding, so its score is that embedding's distance by either rule. If the recipe makes distances
 /// relative, the score is always 1 and the gradient 0.
-/// * `bank` — (M, D); for a Gaussian its mean, (1, D)
+/// * `bank` — (M, D), for the product both halves; for a Gaussian its mean, (1, D)
 /// * `pooled` — the global average of each channel of the concatenated taps, (C,)
 ///
 /// # Panics  If the tensors do not fit one another; they are checked with the profile.

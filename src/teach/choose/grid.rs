@@ -50,10 +50,10 @@ pub(super) fn sizes(
     Ok(sizes)
 }
 
-/// The choices of taps and pooling: the deepest tap alone, the two deepest, all, and the plain recipe's own.
+/// The choices of taps and pooling: the deepest tap alone, the two deepest, and the plain recipe's own.
 pub(crate) fn bases(card: &ModelCard, size: &Recipe, plain: &Recipe) -> Vec<Recipe> {
     let names: Vec<String> = card.taps.iter().map(|tap| tap.name.clone()).collect();
-    let mut choices: Vec<Vec<String>> = (0..names.len()).rev().map(|from| names[from..].to_vec()).collect();
+    let mut choices: Vec<Vec<String>> = (0..names.len()).rev().take(2).map(|from| names[from..].to_vec()).collect();
     if !choices.contains(&plain.taps) {
         choices.push(plain.taps.clone());
     }
@@ -65,10 +65,16 @@ pub(crate) fn bases(card: &ModelCard, size: &Recipe, plain: &Recipe) -> Vec<Reci
 pub(crate) fn metrics(base: &Recipe) -> Vec<Recipe> {
     vec![
         metric(base, Scaling::None, Distance::Cosine, false),
-        metric(base, Scaling::None, Distance::Euclidean, false),
-        metric(base, Scaling::Std, Distance::Euclidean, false),
+        metric(base, Scaling::None, Distance::Product, false),
         metric(base, Scaling::None, Distance::Product, true),
     ]
+}
+
+/// All taps that are tried, in the order of the card.
+pub(super) fn all_taps(card: &ModelCard, plain: &Recipe) -> Vec<String> {
+    let bases = bases(card, plain, plain);
+    let is_tried = |name: &String| bases.iter().any(|base| base.taps.contains(name));
+    card.taps.iter().map(|tap| tap.name.clone()).filter(is_tried).collect()
 }
 
 /// A distance on a choice of taps, with nothing learned.
