@@ -54,11 +54,11 @@ impl Comparison {
         // ‖L⁻¹ (q − μ)‖: centred before it is whitened, for the difference of two whitened vectors would cancel.
         let reference = match &metric.whitening {
             None if recipe.distance == Distance::Product => {
-                let spreads = halves(metric.spread.as_deref());
+                let [of_positions, of_directions] = halves(metric.spread.as_deref());
                 let [positions, directions] = bank.halves();
                 Reference::Product([
-                    Bank::new(positions, Distance::Euclidean, spreads[0].clone()),
-                    Bank::new(directions.normalise(), Distance::Cosine, spreads[1].clone()),
+                    Bank::new(positions, Distance::Euclidean, of_positions),
+                    Bank::new(directions.normalise(), Distance::Cosine, of_directions),
                 ])
             }
             None => Reference::Bank(Bank::new(bank, recipe.distance, metric.spread.clone())),
@@ -121,8 +121,9 @@ impl Reference {
 
 /// What belongs to the first half of the bank's rows, and to the second.
 fn halves(spread: Option<&[f32]>) -> [Option<Vec<f32>>; 2] {
-    let half = |of: fn((&[f32], &[f32])) -> Vec<f32>| spread.map(|spread| of(spread.split_at(spread.len() / 2)));
-    [half(|(first, _)| first.to_vec()), half(|(_, second)| second.to_vec())]
+    let Some(spread) = spread else { return [None, None] };
+    let (first, second) = spread.split_at(spread.len() / 2);
+    [Some(first.to_vec()), Some(second.to_vec())]
 }
 
 /// ‖W (q − μ)‖ for one row.

@@ -19,24 +19,26 @@ pub fn in_parallel<W, T: Send, E: Send>(
 ) -> Result<Vec<T>, E> {
     let (next, done, failed) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
     let results = Mutex::new(Vec::with_capacity(count));
-    std::thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, count.max(1)) {
-            scope.spawn(|| {
-                let mut worker = worker();
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= count || index > failed.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let result = job(&mut worker, index);
-                    if result.is_err() {
-                        failed.fetch_min(index, Ordering::Relaxed);
-                    }
-                    results.lock().expect("no job panics while it holds the results").push((index, result));
-                    step(done.fetch_add(1, Ordering::Relaxed) + 1);
-                }
-            });
+    let work = || {
+        let mut worker = worker();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= count || index > failed.load(Ordering::Relaxed) {
+                break;
+            }
+            let result = job(&mut worker, index);
+            if result.is_err() {
+                failed.fetch_min(index, Ordering::Relaxed);
+            }
+            results.lock().expect("no job panics while it holds the results").push((index, result));
+            step(done.fetch_add(1, Ordering::Relaxed) + 1);
         }
+    };
+    // The caller's thread works too: an allocator gives each new thread a store of its own, and what is freed in the old
+    // ones would not be used again.
+    std::thread::scope(|scope| {
+        (1..threads.clamp(1, count.max(1))).for_each(|_| drop(scope.spawn(work)));
+        work();
     });
     let mut results = results.into_inner().expect("no job panics while it holds the results");
     results.sort_by_key(|(index, _)| *index);
