@@ -101,7 +101,7 @@ pub fn add(
 fn grown(profile: &Profile, candidates: Candidates, options: &Options) -> (Learned, usize) {
     let (recipe, joining) = (&options.recipe, candidates.parts.last().map_or(0, |last| *last as usize + 1));
     let mut view = profile.metric.embed(recipe, candidates.raw);
-    let distances = bank::parts_of(recipe.distance);
+    let distances = bank::factors_of(recipe.distance);
     let rows_before = profile.bank.len() / distances.len();
     let share = rows_before.div_ceil(profile.about.bank_parts.max(1)) * joining;
     let mut halves = Vec::new();

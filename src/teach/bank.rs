@@ -84,7 +84,7 @@ pub fn learn(
         Distance::Mahalanobis => gaussian::gaussian(&embeddings),
         Distance::MahalanobisPerPosition => gaussian::gaussians(&embeddings, positions),
         _ => {
-            let views = parts_of(recipe.distance).len();
+            let views = factors_of(recipe.distance).len();
             let choose = |_, view: &Embeddings| choose_rows(view, None, options.bank_rows, views, options, step);
             let (bank, spread) = assemble(recipe, embeddings, &candidates.parts, choose);
             return Learned { metric: Metric { spread, ..metric }, bank };
@@ -105,7 +105,7 @@ pub fn assemble(
 ) -> (Embeddings, Option<Vec<f32>>) {
     let (width, normalised, mut view) = (embeddings.width(), embeddings.normalised, embeddings);
     let mut halves = Vec::new();
-    for &distance in parts_of(recipe.distance) {
+    for &distance in factors_of(recipe.distance) {
         view = view_of(distance, view);
         let chosen = choose(distance, &view);
         let spread = recipe.local.then(|| spread(&view, parts, &chosen, distance));
@@ -127,8 +127,8 @@ pub fn view_of(distance: Distance, embeddings: Embeddings) -> Embeddings {
     if distance == Distance::Cosine && !embeddings.normalised { embeddings.normalise() } else { embeddings }
 }
 
-/// The distances that a distance is made of.
-pub fn parts_of(distance: Distance) -> &'static [Distance] {
+/// The distances that a distance is the mean of, or itself.
+pub fn factors_of(distance: Distance) -> &'static [Distance] {
     match distance {
         Distance::Product => &[Distance::Euclidean, Distance::Cosine],
         Distance::Cosine => &[Distance::Cosine],

@@ -296,7 +296,7 @@ fn cost(evidence: &[Evidence], recipe: &Recipe, rows: usize) -> f64 {
     let [height, width] = recipe.grid();
     let channels = evidence.first().map_or(0, |evidence| evidence.study().channels(recipe));
     let product = |factors: &[usize]| factors.iter().map(|factor| *factor as f64).product::<f64>();
-    let searches = bank::parts_of(recipe.distance).len();
+    let searches = bank::factors_of(recipe.distance).len();
     BACKBONE_MACS_A_PIXEL * product(&recipe.input_px) + product(&[height, width, rows, channels, searches])
 }
 

@@ -246,7 +246,7 @@ impl Study {
                 return Comparison::new(recipe, metric, bank, channels, positions);
             }
             let embeddings = metric.embed(recipe, sampled.raw.clone());
-            let views = bank::parts_of(recipe.distance).len();
+            let views = bank::factors_of(recipe.distance).len();
             let choose = |distance, view: &Embeddings| {
                 let choose = || bank::choose_rows(view, None, options.bank_rows, views, options, &|_| ());
                 shared.entry((distance == Distance::Cosine, views)).or_insert_with(choose).clone()
