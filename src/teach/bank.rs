@@ -146,9 +146,14 @@ pub fn choose_rows(
     options: &Options,
     step: &dyn Fn(usize),
 ) -> Vec<usize> {
-    let fitting = (options.bank_bytes / (views * rows.width() * size_of::<f32>())).max(1);
-    let count = count.min(rows.len()).min(fitting.saturating_sub(kept.map_or(0, Embeddings::len)));
+    let left = fitting(rows.width(), views, options).saturating_sub(kept.map_or(0, Embeddings::len));
+    let count = count.min(rows.len()).min(left);
     if count == 0 { Vec::new() } else { coreset::k_center(rows, kept, count, options.seed, step) }
+}
+
+/// How many rows of a width may be in each of so many parts of the bank, by its bytes.
+pub fn fitting(width: usize, views: usize, options: &Options) -> usize {
+    (options.bank_bytes / (views * width * size_of::<f32>())).max(1)
 }
 
 /// How far good patches usually lie from each bank row: the mean distance of those that no row of another part is nearer

@@ -249,7 +249,8 @@ impl Study {
             let views = bank::factors_of(recipe.distance).len();
             let choose = |distance, view: &Embeddings| {
                 let choose = || bank::choose_rows(view, None, options.bank_rows, views, options, &|_| ());
-                shared.entry((distance == Distance::Cosine, views)).or_insert_with(choose).clone()
+                let most = options.bank_rows.min(bank::fitting(view.width(), views, options));
+                shared.entry((distance == Distance::Cosine, most)).or_insert_with(choose).clone()
             };
             let (bank, spread) = bank::assemble(recipe, embeddings, &sampled.parts, choose);
             Comparison::new(recipe, Metric { spread, ..metric }, bank, channels, positions)
