@@ -120,7 +120,7 @@ pub struct LearnArgs {
     /// Ask for at most so many false rejects, as 0.02 or 2%; 5%, or the smallest bound that fewer parts allow, if absent
     #[arg(long, value_name = "FRACTION", value_parser = parse_fraction)]
     pub max_false_rejects: Option<f64>,
-    /// The most rows that the bank may have, for the product each half; if absent 2000, or up to 8000 where auto finds that
+    /// The most rows that the bank may have, for the product each block; if absent 2000, or up to 8000 where auto finds that
     /// it needs them
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub bank_rows: Option<u32>,
@@ -199,6 +199,9 @@ pub struct RecipeArgs {
     pub pca: Option<u16>,
     #[arg(long, value_enum, help = "How far an embedding lies from the good parts; cosine if absent")]
     pub distance: Option<DistanceArg>,
+    /// Measure the product by the deeper taps alone as well; takes almost as long again
+    #[arg(long)]
+    pub nested: bool,
     /// Divide the distance to a bank row by how far good patches usually lie from it
     #[arg(long)]
     pub local: bool,
@@ -208,6 +211,9 @@ pub struct RecipeArgs {
     /// Divide the distances of a picture by their median
     #[arg(long)]
     pub relative: bool,
+    /// Replace each distance by a weighed mean of those around it
+    #[arg(long)]
+    pub smooth: bool,
     /// The distance is the mean over so many nearest bank rows
     #[arg(long, value_name = "K")]
     pub neighbours: Option<usize>,
@@ -249,9 +255,11 @@ impl RecipeArgs {
             || self.granularity.is_some()
             || self.pca.is_some()
             || self.distance.is_some()
+            || self.nested
             || self.local
             || self.scaling.is_some()
             || self.relative
+            || self.smooth
             || self.neighbours.is_some()
             || self.score.is_some()
     }

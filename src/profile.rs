@@ -309,7 +309,8 @@ pub fn steps(recipe: &Recipe) -> String {
     let distance = match recipe.distance {
         Distance::Cosine => "cosine distance",
         Distance::Euclidean => "Euclidean distance",
-        Distance::Product => "product of cosine and Euclidean distance",
+        Distance::Product if recipe.nested.is_empty() => "product of cosine and Euclidean distance",
+        Distance::Product => "product of cosine and Euclidean distance, by the deeper taps alone too",
         Distance::Mahalanobis => "Mahalanobis distance",
         Distance::MahalanobisPerPosition => "Mahalanobis distance per position",
     };
@@ -328,6 +329,9 @@ pub fn steps(recipe: &Recipe) -> String {
     }
     if recipe.relative {
         steps.push("relative to the picture's median".to_string());
+    }
+    if recipe.smooth {
+        steps.push("smoothed".to_string());
     }
     steps.push(match recipe.score {
         ScoreRule::Max => "score: the largest".to_string(),

@@ -60,6 +60,15 @@ fn every_distance_head_granularity_and_score_rule_tells_good_parts_from_plainly_
             with(|o| (o.recipe.distance, o.recipe.normalise, o.recipe.local) = (Distance::Product, false, true)),
             0.9,
         ),
+        (
+            "product, by the deeper tap alone too, local, smooth",
+            with(|o| {
+                (o.recipe.distance, o.recipe.normalise, o.recipe.local) = (Distance::Product, false, true);
+                (o.recipe.nested, o.recipe.smooth) = (vec![40], true);
+            }),
+            0.9,
+        ),
+        ("smooth", with(|o| o.recipe.smooth = true), 0.85),
         ("Mahalanobis", with(|o| (o.recipe.distance, o.recipe.normalise) = (Distance::Mahalanobis, false)), 0.85),
         (
             "one embedding a picture",
@@ -198,15 +207,15 @@ fn added_parts_of_the_same_normal_restate_the_bound_from_all_calibration_parts()
 }
 
 #[test]
-fn adding_to_both_banks_of_a_product_brings_no_part_farther_away() {
+fn adding_to_all_banks_of_a_product_brings_no_part_farther_away() {
     let model = Model::built_in();
     let belt = common::belt(64);
     let mut options = options(&model);
     (options.recipe.input_px, options.recipe.local) = ([64, 64], true);
     (options.recipe.distance, options.recipe.normalise) = (Distance::Product, false);
     // Embeddings of 32 are not projected before rows are chosen.
-    for head in [HeadKind::Identity, HeadKind::Linear] {
-        (options.recipe.head, options.pca_width) = (head, 32);
+    for (head, nested) in [(HeadKind::Identity, vec![]), (HeadKind::Identity, vec![40]), (HeadKind::Linear, vec![])] {
+        (options.recipe.head, options.pca_width, options.recipe.nested) = (head, 32, nested);
         let profile = taught(&model, &options, &belt, 60);
         let parts = GoodParts::read(names(30), |part| Ok(belt.good_part(700 + part as u64))).unwrap();
         let added = add(&model, &profile, &options, &parts, &|_, _, _| ()).unwrap();
@@ -216,15 +225,15 @@ fn adding_to_both_banks_of_a_product_brings_no_part_farther_away() {
 
 fn assert_nothing_is_farther(model: &Model, belt: &Belt, profile: &Profile, added: &Added) {
     assert!(added.new_rows > 0);
-    let spreads = |profile: &Profile| {
-        let spread = profile.metric.spread.clone().unwrap();
-        let (first, second) = spread.split_at(spread.len() / 2);
-        [first.to_vec(), second.to_vec()]
-    };
-    let (before, after) = (profile.bank.halves(), added.profile.bank.halves());
-    for half in 0..2 {
-        assert!(after[half].len() > before[half].len() && after[half].data().starts_with(before[half].data()));
-        assert!(spreads(&added.profile)[half].starts_with(&spreads(profile)[half]));
+    let count = profile.about.recipe.factors().len();
+    for block in 0..count {
+        let [before, after] = [profile, &added.profile].map(|profile| profile.bank.block(block, count));
+        assert!(after.len() > before.len() && after.data().starts_with(before.data()));
+        let [before, after] = [profile, &added.profile].map(|profile| {
+            let spread = profile.metric.spread.as_ref().unwrap();
+            &spread[block * spread.len() / count..][..spread.len() / count]
+        });
+        assert!(after.starts_with(before));
     }
     let [mut old, mut new] = [profile, &added.profile].map(|profile| Inspector::new(model, profile).unwrap());
     for part in 900..920 {

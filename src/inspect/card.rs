@@ -125,6 +125,16 @@ impl ModelCard {
     pub fn tap(&self, name: &str) -> Option<&Tap> {
         self.taps.iter().find(|tap| tap.name == name)
     }
+
+    /// The column at which each tap but the first begins, of the concatenated ones; none of those that are not known.
+    pub fn nested(&self, taps: &[String]) -> Vec<usize> {
+        let channels = taps.iter().filter_map(|name| self.tap(name)).map(|tap| tap.channels);
+        let ends = channels.scan(0, |end, channels| {
+            *end += channels;
+            Some(*end)
+        });
+        ends.take(taps.len().saturating_sub(1)).collect()
+    }
 }
 
 fn parse(text: &str, name: &str) -> Result<ModelCard, CardError> {

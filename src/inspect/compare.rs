@@ -7,7 +7,7 @@ use super::bank::Bank;
 use super::distance::euclidean;
 use super::embedding::{Embeddings, dot};
 use super::metric::{Metric, Projection};
-use super::recipe::{Distance, Recipe};
+use super::recipe::{Distance, Factor, Recipe};
 
 /// The smallest median that relative distances are divided by: below it a picture equals the bank.
 const MIN_MEDIAN: f32 = 1e-6;
@@ -21,9 +21,8 @@ pub struct Comparison {
 
 /// What embeddings are compared with.
 enum Reference {
-    Bank(Bank),
-    /// One bank for positions, one for directions.
-    Product([Bank; 2]),
+    /// A bank for each factor of the distance.
+    Banks(Vec<(Factor, Bank)>),
     /// One Gaussian, as the projection whose lengths are the distances.
     Gaussian(Projection),
     /// One Gaussian for each position of the grid.
@@ -31,7 +30,7 @@ enum Reference {
 }
 
 impl Comparison {
-    /// * `bank` — (M, D), for the product both halves; for a Gaussian its mean alone, for one per position the mean of each
+    /// * `bank` — (M, D), for the product a block of rows for each factor; for a Gaussian its mean alone, for one per position the mean of each
     /// * `channels` — C, the width of the concatenated taps
     /// * `positions` — P, the number of embeddings of a picture
     ///
@@ -53,15 +52,16 @@ impl Comparison {
         }
         // ‖L⁻¹ (q − μ)‖: centred before it is whitened, for the difference of two whitened vectors would cancel.
         let reference = match &metric.whitening {
-            None if recipe.distance == Distance::Product => {
-                let [of_positions, of_directions] = halves(metric.spread.as_deref());
-                let [positions, directions] = bank.halves();
-                Reference::Product([
-                    Bank::new(positions, Distance::Euclidean, of_positions),
-                    Bank::new(directions.normalise(), Distance::Cosine, of_directions),
-                ])
+            None => {
+                let factors = recipe.factors();
+                let rows = bank.len() / factors.len();
+                let bank_of = |(number, &factor): (usize, &Factor)| {
+                    let block = bank.block(number, factors.len()).as_compared(factor).into_owned();
+                    let spread = metric.spread.as_ref().map(|spread| spread[number * rows..][..rows].to_vec());
+                    (factor, Bank::new(block, factor.distance, spread))
+                };
+                Reference::Banks(factors.iter().enumerate().map(bank_of).collect())
             }
-            None => Reference::Bank(Bank::new(bank, recipe.distance, metric.spread.clone())),
             Some(weight) => {
                 let size = bank.width() * bank.width();
                 let gaussian =
@@ -107,11 +107,9 @@ impl Reference {
     fn distances(&self, queries: &Embeddings, neighbours: usize) -> Vec<f32> {
         let length = |row: &[f32]| dot(row, row).sqrt();
         match self {
-            Reference::Bank(bank) => bank.distances(queries, neighbours),
-            Reference::Product([positions, directions]) => {
-                let euclidean = positions.distances(queries, neighbours);
-                let cosine = directions.distances(&queries.clone().normalise(), neighbours);
-                euclidean.iter().zip(cosine).map(|(euclidean, cosine)| (euclidean * cosine).sqrt()).collect()
+            Reference::Banks(banks) => {
+                let by = |(factor, bank): &(Factor, Bank)| bank.distances(&queries.as_compared(*factor), neighbours);
+                geometric_mean(banks.iter().map(by).collect())
             }
             Reference::Gaussian(gaussian) => gaussian.apply(queries).rows().map(length).collect(),
             Reference::Gaussians(gaussians) => queries.rows().zip(gaussians).map(whitened_length).collect(),
@@ -119,11 +117,17 @@ impl Reference {
     }
 }
 
-/// What belongs to the first half of the bank's rows, and to the second.
-fn halves(spread: Option<&[f32]>) -> [Option<Vec<f32>>; 2] {
-    let Some(spread) = spread else { return [None, None] };
-    let (first, second) = spread.split_at(spread.len() / 2);
-    [Some(first.to_vec()), Some(second.to_vec())]
+/// That of the first values of all lists, of the second ones, and so on.
+fn geometric_mean(mut lists: Vec<Vec<f32>>) -> Vec<f32> {
+    let count = lists.len();
+    let mut products = lists.swap_remove(0);
+    for list in &lists {
+        products.iter_mut().zip(list).for_each(|(product, value)| *product *= value);
+    }
+    if count > 1 {
+        products.iter_mut().for_each(|product| *product = product.powf(1.0 / count as f32));
+    }
+    products
 }
 
 /// ‖W (q − μ)‖ for one row.
@@ -167,5 +171,18 @@ mod tests {
         let spread = Some(vec![2.0, 34f32.sqrt() / 1.6, 0.1, 0.02]);
         let found = distances(&local, Metric { spread, ..Metric::default() });
         assert!((found[0] - (1.6f32 * 2.0).sqrt()).abs() < 1e-3, "{found:?}");
+    }
+
+    #[test]
+    fn a_nested_product_measures_once_more_without_the_first_columns() {
+        let plain = Options::for_model(&crate::inspect::card::Model::built_in()).recipe;
+        let recipe = Recipe { distance: Distance::Product, normalise: false, nested: vec![1], ..plain };
+        // A row each: of all columns and of the last two, by position and by direction.
+        let bank = Embeddings::new(3, vec![0., 0., 0., 0., 3., 0., 1., 0., 0., 0., 0., 1.], false);
+        let query = Embeddings::new(3, vec![12.0, 3.0, 4.0], false);
+        let found = Comparison::new(&recipe, Metric::default(), bank, 3, 1).unwrap().distances(query)[0];
+        // ‖(12, 3, 4)‖ = 13, ‖(3, 4) − (3, 0)‖ = 4, 1 − 12 / 13, 1 − 4 / 5.
+        let expected = (13.0f32 * 4.0 * (1.0 / 13.0) * 0.2).powf(0.25);
+        assert!((found - expected).abs() < 1e-5, "{found}, expected {expected}");
     }
 }

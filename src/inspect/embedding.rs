@@ -2,11 +2,13 @@
 //!
 //! One matrix type serves patches, whole pictures and the bank.
 
+use std::borrow::Cow;
+
 use ndarray::ArrayView2;
 use pulp::Arch;
 
 use super::backbone::TapOutput;
-use super::recipe::Granularity;
+use super::recipe::{Distance, Factor, Granularity};
 
 /// N rows of width D, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,10 +64,34 @@ impl Embeddings {
         Embeddings { normalised, ..self }
     }
 
-    /// The first half of the rows, and the others.
-    pub fn halves(&self) -> [Embeddings; 2] {
-        let (first, second) = self.data.split_at(self.len() / 2 * self.width);
-        [first, second].map(|rows| Embeddings { width: self.width, data: rows.to_vec(), normalised: self.normalised })
+    /// Block `number` of `count` of as many rows.
+    pub fn block(&self, number: usize, count: usize) -> Embeddings {
+        let size = self.len() / count * self.width;
+        Embeddings::new(self.width, self.data[number * size..][..size].to_vec(), self.normalised)
+    }
+
+    /// The columns that a factor of the distance measures by, of unit length for cosine.
+    pub fn as_compared(&self, factor: Factor) -> Cow<'_, Embeddings> {
+        let columns = if factor.from == 0 { Cow::Borrowed(self) } else { Cow::Owned(self.columns(factor.from)) };
+        match factor.distance {
+            Distance::Cosine if !columns.normalised => Cow::Owned(columns.into_owned().normalise()),
+            _ => columns,
+        }
+    }
+
+    /// The columns from `first` on; of unit length only if they are all.
+    pub fn columns(&self, first: usize) -> Embeddings {
+        let data = self.rows().flat_map(|row| &row[first..]).copied().collect();
+        Embeddings { width: self.width - first, data, normalised: self.normalised && first == 0 }
+    }
+
+    /// The rows with so many zeros before each: what [`Embeddings::columns`] takes away.
+    pub fn after_zeros(self, zeros: usize) -> Embeddings {
+        if zeros == 0 {
+            return self;
+        }
+        let widened = self.rows().flat_map(|row| std::iter::repeat_n(&0.0, zeros).chain(row)).copied().collect();
+        Embeddings { width: zeros + self.width, data: widened, normalised: self.normalised }
     }
 
     /// Appends the rows of `other`.

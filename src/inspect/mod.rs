@@ -19,6 +19,7 @@ pub mod metric;
 pub mod preprocess;
 pub mod recipe;
 pub mod score;
+pub mod smooth;
 pub mod threads;
 pub mod tiling;
 
@@ -184,7 +185,7 @@ impl Inspector {
     }
 
     /// Puts an inspector together from its parts; teaching does so before there is a profile.
-    /// * `bank` — (M, D), for the product both halves; for a Mahalanobis distance the means
+    /// * `bank` — (M, D), for the product a block of rows for each factor; for a Mahalanobis distance the means
     ///
     /// # Errors  `InspectError::Width`, `InspectError::Positions` if the bank does not fit the embeddings.
     pub fn assemble(
@@ -259,8 +260,15 @@ impl Inspector {
 
     /// The score of what the extractor gave.
     /// * `raw` — the concatenated taps, (P, C)
-    pub fn score(&self, raw: Embeddings) -> f32 {
-        score::score(&self.comparison.distances(raw), self.recipe().score)
+    /// * `grid` — height and width of their grid, [`Extractor::map_size`] of the frame
+    pub fn score(&self, raw: Embeddings, grid: [usize; 2]) -> f32 {
+        score::score(&self.distances(raw, grid), self.recipe().score)
+    }
+
+    /// What the score is taken from, (P,).
+    fn distances(&self, raw: Embeddings, grid: [usize; 2]) -> Vec<f32> {
+        let distances = self.comparison.distances(raw);
+        if self.recipe().smooth { smooth::smooth(&distances, grid) } else { distances }
     }
 
     /// Judges what the extractor gave.
@@ -269,7 +277,7 @@ impl Inspector {
     /// * `timings` — what their making took
     pub fn judge(&self, raw: Embeddings, grid: [usize; 2], timings: StageTimings) -> Inspection {
         let mut stage = Stopwatch::start();
-        let distances = self.comparison.distances(raw);
+        let distances = self.distances(raw, grid);
         let score = score::score(&distances, self.recipe().score);
         let [height, width] = grid;
         Inspection {

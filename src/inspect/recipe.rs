@@ -29,6 +29,10 @@ pub struct Recipe {
     /// Whether the embeddings are scaled to unit length at last.
     pub normalise: bool,
     pub distance: Distance,
+    /// The columns from which on the product measures once more, and so without what lies before: where the taps but the
+    /// first begin, so that the deepest counts by itself too and none of them drowns it. Ascending; none if absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nested: Vec<usize>,
     /// Whether the distance to a bank row is divided by how far good patches usually lie from it: the tensor
     /// `bank.spread` (M,).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -43,6 +47,9 @@ pub struct Recipe {
     /// Whether the distances of a picture are divided by their median: what is wrong in the whole picture then counts
     /// less, and what is wrong in one place counts more.
     pub relative: bool,
+    /// Whether each distance is replaced by the mean of those around it: [`super::smooth::smooth`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub smooth: bool,
     pub score: ScoreRule,
 }
 
@@ -54,6 +61,30 @@ impl Recipe {
             Granularity::Image => [1, 1],
         }
     }
+
+    /// What the distance is the geometric mean of; one, unless it is the product. The bank has as many rows for each, one
+    /// block after another.
+    pub fn factors(&self) -> Vec<Factor> {
+        let distances: &[Distance] = match self.distance {
+            Distance::Product => &[Distance::Euclidean, Distance::Cosine],
+            Distance::Cosine => &[Distance::Cosine],
+            _ => &[Distance::Euclidean],
+        };
+        let of = |distance: &Distance| {
+            let factor = |from| Factor { distance: *distance, from };
+            std::iter::once(0).chain(self.nested.iter().copied()).map(factor).collect::<Vec<_>>()
+        };
+        distances.iter().flat_map(of).collect()
+    }
+}
+
+/// One of the distances that are multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Factor {
+    /// Cosine or Euclidean.
+    pub distance: Distance,
+    /// The first column that it is measured by.
+    pub from: usize,
 }
 
 /// Overlapping tiles; the rules are in [`super::tiling`].
@@ -100,16 +131,17 @@ pub enum Scaling {
 }
 
 /// How far an embedding lies from the good parts; smaller is closer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Distance {
     /// 1 − ⟨q, m⟩ to the nearest bank row; needs embeddings of unit length.
     Cosine,
     /// ‖q − m‖ to the nearest bank row; needs embeddings that keep their length.
     Euclidean,
-    /// √(c · e), the geometric mean of both, each to its own nearest row: the first half of the bank holds rows that
-    /// cover the embeddings, the second half rows of unit length that cover their directions. What is odd by only one
-    /// of the two counts less than what is odd by both, and no weight between them is needed.
+    /// √(e · c), the geometric mean of both, each to its own nearest row: the first block of the bank holds rows that
+    /// cover the embeddings, the second rows of unit length that cover their directions. What is odd by only one of the
+    /// two counts less than what is odd by both, and no weight between them is needed. With `Recipe::nested` the mean is
+    /// of e and c by all columns and from each of those on, first all e, then all c.
     Product,
     /// √((q − μ)ᵀ Σ⁻¹ (q − μ)) to the mean of the good parts, Σ shrunk towards a sphere: the tensors
     /// `whitening.weight` (D, D) and a bank of one row, the mean.

@@ -3,7 +3,7 @@
 use super::{Profile, Promise};
 use crate::frame::{MIN_SIDE_PX, Roi};
 use crate::inspect::metric::{Head, Projection};
-use crate::inspect::recipe::{Distance, HeadKind, Scaling, ScoreRule};
+use crate::inspect::recipe::{Distance, Factor, HeadKind, Scaling, ScoreRule};
 
 /// The next step after every fault that only teaching can mend.
 pub(super) const AGAIN: &str = "teach it again with 'rejectd teach'";
@@ -44,10 +44,21 @@ impl Profile {
         {
             return Err(format!("its recipe says top_fraction = {fraction}, not more than 0 and at most 1"));
         }
-        let halves = if recipe.distance == Distance::Product { 2 } else { 1 };
-        let rows = self.bank.len() / halves;
-        if !self.bank.len().is_multiple_of(halves) {
-            return Err("its recipe measures two distances, but its bank has no two halves of as many rows".to_string());
+        let (width, firsts) = (self.bank.width(), [&[0], &recipe.nested[..]].concat());
+        if firsts.windows(2).any(|pair| pair[0] >= pair[1]) || firsts.iter().any(|first| *first >= width) {
+            let nested = &recipe.nested;
+            return Err(format!("its recipe says nested = {nested:?}, not ascending columns from 1 to {}", width - 1));
+        }
+        if firsts.len() > 1 && (recipe.distance != Distance::Product || recipe.head != HeadKind::Identity) {
+            return Err("its recipe says nested, which needs the product of distances and no head".to_string());
+        }
+        let blocks = recipe.factors().len();
+        let rows = self.bank.len() / blocks;
+        if !self.bank.len().is_multiple_of(blocks) {
+            let found = self.bank.len();
+            return Err(format!(
+                "its recipe measures {blocks} distances, but its bank of {found} rows has not as many rows for each"
+            ));
         }
         if !(1..=rows).contains(&recipe.neighbours) {
             return Err(format!(
@@ -159,15 +170,21 @@ impl Profile {
             let (found, distance) = (self.bank.normalised, recipe.distance);
             return Err(format!("its bank says normalised = {found}, which does not suit the distance {distance:?}"));
         }
-        let first_unit = match recipe.distance {
-            Distance::Cosine => 0,
-            Distance::Product => self.bank.len() / 2,
-            _ => self.bank.len(),
-        };
-        for row in first_unit..self.bank.len() {
-            let length = self.bank.row(row).iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-            if (length - 1.0).abs() > UNIT_TOLERANCE {
+        self.check_rows()
+    }
+
+    /// Rows for cosine have unit length, and rows for columns from one on are 0 before it.
+    fn check_rows(&self) -> Result<(), String> {
+        let factors = self.about.recipe.factors();
+        let of_each = self.bank.len() / factors.len();
+        for row in 0..self.bank.len() {
+            let (values, Factor { distance, from }) = (self.bank.row(row), factors[row / of_each]);
+            let length = values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+            if distance == Distance::Cosine && (length - 1.0).abs() > UNIT_TOLERANCE {
                 return Err(format!("its bank row {row} has length {length}, not 1"));
+            }
+            if values[..from].iter().any(|value| *value != 0.0) {
+                return Err(format!("its bank row {row} is measured from column {from} on, but is not 0 before it"));
             }
         }
         Ok(())

@@ -22,11 +22,13 @@ pub(super) fn small() -> Profile {
         scaling: Scaling::None,
         normalise: true,
         distance: Distance::Cosine,
+        nested: Vec::new(),
         local: false,
         neighbours: 1,
         prototype: false,
         normality: false,
         relative: false,
+        smooth: false,
         score: ScoreRule::TopFraction(0.01),
     };
     Profile {
@@ -329,6 +331,7 @@ fn product() -> Profile {
     let mut profile = small();
     profile.about.recipe.distance = Distance::Product;
     (profile.about.recipe.normalise, profile.about.recipe.local) = (false, true);
+    (profile.about.recipe.head, profile.metric.head) = (HeadKind::Identity, None);
     profile.bank = Embeddings::new(2, vec![3.0, 4.0, 0.0, 0.0, 0.6, 0.8, 1.0, 0.0], false);
     profile.metric.spread = Some(vec![0.5, 0.25, 0.01, 0.02]);
     profile
@@ -342,7 +345,16 @@ fn two_banks_and_their_spread_survive_the_file() {
     assert_ne!(other.fingerprint(), product().fingerprint());
     let summary = product().summary();
     assert!(summary.contains("product of cosine and Euclidean distance; relative to what is usual there"), "{summary}");
-    assert!(!String::from_utf8_lossy(&small().to_bytes()).contains("local"));
+    let mut nested = product();
+    (nested.about.recipe.nested, nested.about.recipe.smooth) = (vec![1], true);
+    nested.bank = Embeddings::new(2, vec![3.0, 4.0, 0.0, 5.0, 0.6, 0.8, 0.0, 1.0], false);
+    assert_eq!(open(&nested.to_bytes()).unwrap(), nested);
+    assert_ne!(nested.fingerprint(), product().fingerprint());
+    let summary = nested.summary();
+    assert!(summary.contains("Euclidean distance, by the deeper taps alone too; relative"), "{summary}");
+    assert!(summary.contains("usual there; smoothed; score"), "{summary}");
+    let written = |profile: &Profile| String::from_utf8_lossy(&profile.to_bytes()).into_owned();
+    assert!(["local", "nested", "smooth"].iter().all(|key| !written(&small()).contains(key)));
 }
 
 #[test]
@@ -355,8 +367,11 @@ fn two_banks_and_spreads_that_contradict_the_recipe_are_refused() {
         (|p| p.about.recipe.local = false, "holds bank.spread, but its recipe uses none"),
         (|p| p.about.recipe.normalise = true, "Product, which needs normalise = false"),
         (|p| p.about.recipe.neighbours = 3, "asks for 3 neighbours, but its bank holds 2 rows"),
-        (|p| p.bank = p.bank.select(&[0, 1, 2]), "no two halves"),
+        (|p| p.bank = p.bank.select(&[0, 1, 2]), "measures 2 distances, but its bank of 3 rows"),
         (|p| p.bank = p.bank.select(&[0, 2, 1, 3]), "bank row 2 has length 0, not 1"),
+        (|p| p.about.recipe.nested = vec![2], "nested = [2], not ascending columns from 1 to 1"),
+        (|p| p.about.recipe.nested = vec![1, 1], "nested = [1, 1], not ascending"),
+        (|p| p.about.recipe.nested = vec![1], "bank row 3 is measured from column 1 on, but is not 0 before it"),
     ];
     for (change, fault) in refused {
         let mut profile = product();

@@ -100,29 +100,31 @@ pub fn add(
 /// which it is nearest to.
 fn grown(profile: &Profile, candidates: Candidates, options: &Options) -> (Learned, usize) {
     let (recipe, joining) = (&options.recipe, candidates.parts.last().map_or(0, |last| *last as usize + 1));
-    let mut view = profile.metric.embed(recipe, candidates.raw);
-    let distances = bank::factors_of(recipe.distance);
-    let rows_before = profile.bank.len() / distances.len();
+    let mut embeddings = profile.metric.embed(recipe, candidates.raw);
+    let factors = recipe.factors();
+    let rows_before = profile.bank.len() / factors.len();
     let share = rows_before.div_ceil(profile.about.bank_parts.max(1)) * joining;
-    let mut halves = Vec::new();
-    for (half, &distance) in distances.iter().enumerate() {
-        view = bank::view_of(distance, view);
-        let old = profile.bank.select(&(half * rows_before..(half + 1) * rows_before).collect::<Vec<_>>());
-        let old = old.counted_as(view.normalised);
-        let new = view.select(&bank::choose_rows(&view, Some(&old), share, distances.len(), options, &|_| ()));
+    let most = bank::most_rows(recipe, profile.bank.width(), rows_before + share, options);
+    let mut blocks = Vec::new();
+    for (number, &factor) in factors.iter().enumerate() {
+        embeddings = bank::in_directions(factor, embeddings);
+        let view = embeddings.as_compared(factor);
+        let old = profile.bank.block(number, factors.len()).columns(factor.from).counted_as(view.normalised);
+        let count = most.saturating_sub(rows_before);
+        let new = view.select(&bank::choose_rows(&view, Some(&old), count, options, &|_| ()));
         let spread = profile.metric.spread.as_ref().map(|spread| {
-            let of_old = &spread[half * rows_before..][..rows_before];
-            let nearest = Bank::new(old.clone(), distance, None).nearest(&new, 1);
+            let of_old = &spread[number * rows_before..][..rows_before];
+            let nearest = Bank::new(old.clone(), factor.distance, None).nearest(&new, 1);
             (of_old.to_vec(), nearest.into_iter().map(|(row, _)| of_old[row]).collect::<Vec<_>>())
         });
-        halves.push((old, new, spread));
+        blocks.push((old.after_zeros(factor.from), new.after_zeros(factor.from), spread));
     }
-    // One half may have fewer that are new to it: then its first row stands in, again.
-    let most = halves.iter().map(|(_, new, _)| new.len()).max().unwrap_or(0);
+    // One block may have fewer that are new to it: then its first row stands in, again.
+    let most = blocks.iter().map(|(_, new, _)| new.len()).max().unwrap_or(0);
     let (mut bank, mut spread) = (profile.bank.select(&[]), Vec::new());
-    for (old, mut new, of_half) in halves {
+    for (old, mut new, of_block) in blocks {
         (new.len()..most).for_each(|_| new.extend(&old.select(&[0])));
-        if let Some((of_old, mut of_new)) = of_half {
+        if let Some((of_old, mut of_new)) = of_block {
             of_new.resize(most, of_old[0]);
             spread.extend([of_old, of_new].concat());
         }
@@ -131,7 +133,7 @@ fn grown(profile: &Profile, candidates: Candidates, options: &Options) -> (Learn
         }
     }
     let spread = recipe.local.then_some(spread);
-    (Learned { metric: Metric { spread, ..profile.metric.clone() }, bank }, most * distances.len())
+    (Learned { metric: Metric { spread, ..profile.metric.clone() }, bank }, most * factors.len())
 }
 
 /// The threshold over the old and new calibration scores, and what of the old promise still holds.

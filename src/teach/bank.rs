@@ -9,7 +9,7 @@ use super::{Options, coreset, gaussian};
 use crate::inspect::bank::Bank;
 use crate::inspect::embedding::Embeddings;
 use crate::inspect::metric::{Head, Metric};
-use crate::inspect::recipe::{Distance, HeadKind, Recipe, Scaling};
+use crate::inspect::recipe::{Distance, Factor, HeadKind, Recipe, Scaling};
 
 /// How far a patch lies is asked of so many candidates at most.
 const ASKED: usize = 1 << 16;
@@ -84,8 +84,8 @@ pub fn learn(
         Distance::Mahalanobis => gaussian::gaussian(&embeddings),
         Distance::MahalanobisPerPosition => gaussian::gaussians(&embeddings, positions),
         _ => {
-            let views = factors_of(recipe.distance).len();
-            let choose = |_, view: &Embeddings| choose_rows(view, None, options.bank_rows, views, options, step);
+            let most = most_rows(recipe, embeddings.width(), options.bank_rows, options);
+            let choose = |_, view: &Embeddings| choose_rows(view, None, most, options, step);
             let (bank, spread) = assemble(recipe, embeddings, &candidates.parts, choose);
             return Learned { metric: Metric { spread, ..metric }, bank };
         }
@@ -93,28 +93,30 @@ pub fn learn(
     Learned { metric: Metric { whitening: Some(gaussian.whitening), ..metric }, bank: gaussian.mean }
 }
 
-/// The bank, and how far patches lie from its rows if the recipe wants that; for two distances one half after the other.
+/// The bank, and how far patches lie from its rows if the recipe wants that; a block for each factor of the distance.
 /// * `embeddings` — of good parts
 /// * `parts` — the part of each, (N,)
-/// * `choose` — which of them join, by a distance; of unit length for cosine
+/// * `choose` — which of them join for a factor, by its view
 pub fn assemble(
     recipe: &Recipe,
-    embeddings: Embeddings,
+    mut embeddings: Embeddings,
     parts: &[u32],
-    mut choose: impl FnMut(Distance, &Embeddings) -> Vec<usize>,
+    mut choose: impl FnMut(Factor, &Embeddings) -> Vec<usize>,
 ) -> (Embeddings, Option<Vec<f32>>) {
-    let (width, normalised, mut view) = (embeddings.width(), embeddings.normalised, embeddings);
-    let mut halves = Vec::new();
-    for &distance in factors_of(recipe.distance) {
-        view = view_of(distance, view);
-        let chosen = choose(distance, &view);
-        let spread = recipe.local.then(|| spread(&view, parts, &chosen, distance));
-        halves.push((view.select(&chosen), spread));
+    let (width, normalised) = (embeddings.width(), embeddings.normalised);
+    let mut blocks = Vec::new();
+    for factor in recipe.factors() {
+        // In place, for they are most of the memory that teaching takes; all Euclidean factors are before.
+        embeddings = in_directions(factor, embeddings);
+        let view = embeddings.as_compared(factor);
+        let chosen = choose(factor, &view);
+        let spread = recipe.local.then(|| spread(&view, parts, &chosen, factor.distance));
+        blocks.push((view.select(&chosen).after_zeros(factor.from), spread));
     }
-    // A copy of a row is never chosen, so one half may have fewer: then some of its rows stand twice.
-    let most = halves.iter().map(|(rows, _)| rows.len()).max().unwrap_or(0);
+    // A copy of a row is never chosen, so one block may have fewer: then some of its rows stand twice.
+    let most = blocks.iter().map(|(rows, _)| rows.len()).max().unwrap_or(0);
     let (mut bank, mut spreads) = (Embeddings::new(width, Vec::new(), normalised), Vec::new());
-    for (rows, spread) in halves {
+    for (rows, spread) in blocks {
         let all: Vec<usize> = (0..rows.len()).cycle().take(most).collect();
         bank.extend(&rows.select(&all).counted_as(normalised));
         spreads.extend(spread.iter().flat_map(|spread| all.iter().map(|row| spread[*row])));
@@ -122,38 +124,28 @@ pub fn assemble(
     (bank, recipe.local.then_some(spreads))
 }
 
-/// Embeddings as they are compared by a distance: of unit length for cosine.
-pub fn view_of(distance: Distance, embeddings: Embeddings) -> Embeddings {
-    if distance == Distance::Cosine && !embeddings.normalised { embeddings.normalise() } else { embeddings }
+/// Embeddings brought to unit length in place, if the factor measures cosine: as it compares them they are the same.
+pub fn in_directions(factor: Factor, embeddings: Embeddings) -> Embeddings {
+    let is_to_be = factor.distance == Distance::Cosine && !embeddings.normalised;
+    if is_to_be { embeddings.normalise() } else { embeddings }
 }
 
-/// The distances that a distance is the mean of, or itself.
-pub fn factors_of(distance: Distance) -> &'static [Distance] {
-    match distance {
-        Distance::Product => &[Distance::Euclidean, Distance::Cosine],
-        Distance::Cosine => &[Distance::Cosine],
-        _ => &[Distance::Euclidean],
-    }
-}
-
-/// The rows that join the bank, within its bounds, far from those that are in it.
-/// * `views` — among so many the bytes of the bank are divided
+/// The rows that join a block of the bank, far from those that are in it.
 pub fn choose_rows(
     rows: &Embeddings,
     kept: Option<&Embeddings>,
     count: usize,
-    views: usize,
     options: &Options,
     step: &dyn Fn(usize),
 ) -> Vec<usize> {
-    let left = fitting(rows.width(), views, options).saturating_sub(kept.map_or(0, Embeddings::len));
-    let count = count.min(rows.len()).min(left);
+    let count = count.min(rows.len());
     if count == 0 { Vec::new() } else { coreset::k_center(rows, kept, count, options.seed, step) }
 }
 
-/// How many rows of a width may be in each of so many parts of the bank, by its bytes.
-pub fn fitting(width: usize, views: usize, options: &Options) -> usize {
-    (options.bank_bytes / (views * width * size_of::<f32>())).max(1)
+/// How many rows may be in each block of the bank: at most so many, and as its bytes allow.
+/// * `width` — of a row
+pub fn most_rows(recipe: &Recipe, width: usize, rows: usize, options: &Options) -> usize {
+    rows.min(options.bank_bytes / (recipe.factors().len() * width * size_of::<f32>())).max(1)
 }
 
 /// How far good patches usually lie from each bank row: the mean distance of those that no row of another part is nearer
@@ -233,12 +225,15 @@ mod tests {
     }
 
     #[test]
-    fn the_half_with_fewer_rows_is_filled_up_with_its_own() {
+    fn the_block_with_fewer_rows_is_filled_up_with_its_own() {
         let plain = Options::for_model(&crate::inspect::card::Model::built_in()).recipe;
         let recipe = Recipe { distance: Distance::Product, normalise: false, local: true, ..plain };
         // Three positions, two directions.
         let embeddings = Embeddings::new(2, vec![1.0, 0.0, 2.0, 0.0, 0.0, 3.0], false);
-        let choose = |distance, _: &Embeddings| if distance == Distance::Cosine { vec![0, 2] } else { vec![0, 1, 2] };
+        let choose = |factor: Factor, _: &Embeddings| match factor.distance {
+            Distance::Cosine => vec![0, 2],
+            _ => vec![0, 1, 2],
+        };
         let (bank, spread) = assemble(&recipe, embeddings, &[0, 1, 2], choose);
         assert_eq!(bank.data(), [1.0, 0.0, 2.0, 0.0, 0.0, 3.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0]);
         let spread = spread.unwrap();

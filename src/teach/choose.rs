@@ -1,9 +1,9 @@
 //! `--metric auto`: chooses the metric of a product from good parts and synthetic defects alone.
 //!
 //! No distance fits all products: where parts differ in brightness the length of an embedding misleads, where the
-//! defect is a change of contrast it is the signal. The product of both distances is seldom far below the better one,
-//! and synthetic defects need not tell which that is. Still, every recipe of a small grid is tried on the [`Evidence`], at one
-//! input size after another; the best are tried with a larger bank too. The plain cosine recipe is left only for one that
+//! defect is a change of contrast it is the signal. The product of both distances, by all taps and by the deeper ones alone,
+//! is seldom far below the best of them, and synthetic defects need not tell which that is. Still, every recipe of a small
+//! grid is tried on the [`Evidence`], at one input size after another; the best are tried with a larger bank too. The plain cosine recipe is left only for one that
 //! beats it by more than chance, and an inspection that takes twice as long must be worth it.
 //!
 //! What the choice sees: parts that the bank may hold, and real defects only where the user gave some. Calibration parts it
@@ -39,7 +39,7 @@ mod learned;
 mod quality;
 
 use grid::{all_taps, finalists, sizes};
-pub(crate) use grid::{bases, metric, metrics, scorings};
+pub(crate) use grid::{bases, metric, metrics, rules, scorings};
 pub use learned::judged;
 use learned::with_learned;
 pub(crate) use quality::Weights;
@@ -124,7 +124,7 @@ pub fn choose(
         let bases = bases(&model.card, &size, plain);
         let (finals, mut of_size) = (if auto.largest_bank > options.bank_rows { FINALISTS } else { 0 }, Vec::new());
         for (done, base) in bases.iter().enumerate() {
-            of_size.extend(try_all(&evidence, &metrics(base), &scorings(), options)?);
+            of_size.extend(try_all(&evidence, &metrics(&model.card, base), &scorings(), options)?);
             progress(Stage::Choose, done + 1, bases.len() + finals);
         }
         if input_px == plain.input_px && !of_size.iter().any(|tried| tried.recipe == *plain) {
@@ -261,10 +261,7 @@ pub(crate) fn try_all(
     let of_each = evidence.iter().map(|evidence| evidence.scores(recipes, scorings, options));
     let scores = together(of_each.collect::<Result<Vec<_>, _>>()?);
     let tried = recipes.iter().zip(scores).flat_map(|(recipe, scores)| {
-        scorings.iter().zip(scores).map(|(scoring, scores)| {
-            let recipe = Recipe { relative: scoring.relative, score: scoring.rule, ..recipe.clone() };
-            Tried::new(evidence, recipe, scores, options)
-        })
+        scorings.iter().zip(scores).map(|(scoring, scores)| Tried::new(evidence, scoring.on(recipe), scores, options))
     });
     Ok(tried.collect())
 }
@@ -281,7 +278,7 @@ fn together(of_each: Vec<Vec<Vec<Scores>>>) -> Vec<Vec<Scores>> {
 impl Tried {
     /// Its quality is found beside that of others, by [`weigh`].
     fn new(evidence: &[Evidence], recipe: Recipe, scores: Scores, options: &Options) -> Tried {
-        let (rows, cost) = (options.bank_rows, cost(evidence, &recipe, options.bank_rows));
+        let (rows, cost) = (options.bank_rows, cost(evidence, &recipe, options));
         Tried { recipe, rows, cost, quality: f64::NAN, standing: f64::NAN, scores }
     }
 
@@ -292,12 +289,13 @@ impl Tried {
 }
 
 /// About how many multiply–adds a picture takes, network and search.
-fn cost(evidence: &[Evidence], recipe: &Recipe, rows: usize) -> f64 {
+fn cost(evidence: &[Evidence], recipe: &Recipe, options: &Options) -> f64 {
     let [height, width] = recipe.grid();
     let channels = evidence.first().map_or(0, |evidence| evidence.study().channels(recipe));
     let product = |factors: &[usize]| factors.iter().map(|factor| *factor as f64).product::<f64>();
-    let searches = bank::factors_of(recipe.distance).len();
-    BACKBONE_MACS_A_PIXEL * product(&recipe.input_px) + product(&[height, width, rows, channels, searches])
+    let rows = bank::most_rows(recipe, channels, options.bank_rows, options);
+    let columns: usize = recipe.factors().iter().map(|factor| channels - factor.from).sum();
+    BACKBONE_MACS_A_PIXEL * product(&recipe.input_px) + product(&[height, width, rows, columns])
 }
 
 /// What a profile remembers of a choice among `tried` metrics.

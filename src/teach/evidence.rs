@@ -229,8 +229,9 @@ impl Evidence {
             let comparisons = self.comparisons(&[&fold.bank[..], &fold.variants].concat(), candidates, options)?;
             let distances = self.distances(&fold.good, &defects, &comparisons, options.threads);
             for (recipe, scores) in scores.iter_mut().enumerate() {
+                let grid = candidates[recipe].recipe.grid();
                 for (scoring, scores) in scorings.iter().zip(scores) {
-                    let mut all = distances.iter().map(|of| scoring.score(&of[recipe]));
+                    let mut all = distances.iter().map(|of| scoring.score(&of[recipe], grid));
                     scores.good.push(all.by_ref().take(fold.good.len()).collect());
                     scores.defects.push(defects.iter().map(|defect| defect.severity).zip(all.by_ref()).collect());
                     scores.known.push(all.collect());

@@ -321,6 +321,7 @@ impl Learned {
             head: trained.head.kind(),
             scaling: Scaling::None,
             distance,
+            nested: Vec::new(),
             normalise: distance == Distance::Cosine,
             prototype: prototypes.is_some(),
             local: recipe.local && prototypes.is_none(),

@@ -53,6 +53,14 @@ impl Lesson<'_> {
         self.parts.load(part).map_err(TeachError::Load)
     }
 
+    /// Height and width of the grid of embeddings of a part.
+    fn map_size(&self, part: usize) -> Result<[usize; 2], TeachError> {
+        match self.options.recipe.tiling {
+            None => Ok(self.extractor.grid()),
+            Some(_) => self.extractor.map_size(&self.load(part)?).map_err(self.named(part)),
+        }
+    }
+
     pub fn named(&self, part: usize) -> impl Fn(InspectError) -> TeachError + '_ {
         move |source| TeachError::Inspect { part: self.parts.name(part).to_owned(), source: Box::new(source) }
     }
@@ -192,7 +200,7 @@ impl Lesson<'_> {
             let learned = self.learn(bank, &|_| ());
             let inspector = self.inspector(&learned, f32::INFINITY)?;
             let own = |part: usize| candidates.raw.select(&rows_of(part).collect::<Vec<_>>());
-            Ok((fold..rows.len()).step_by(FOLDS).map(|part| inspector.score(own(part))).collect())
+            (fold..rows.len()).step_by(FOLDS).map(|part| Ok(inspector.score(own(part), self.map_size(part)?))).collect()
         };
         let step = |done| (self.progress)(Stage::Calibrate, done, FOLDS);
         // Each fold holds its parts twice, as rows and as what the coreset compares.

@@ -99,11 +99,13 @@ impl Options {
             scaling: Scaling::None,
             normalise: true,
             distance: Distance::Cosine,
+            nested: Vec::new(),
             local: false,
             neighbours: 1,
             prototype: false,
             normality: false,
             relative: false,
+            smooth: false,
             score: ScoreRule::TopFraction(0.01),
         };
         Options {
@@ -382,6 +384,12 @@ fn check(options: &Options, channels: usize) -> Result<(), TeachError> {
         && !(1..=channels).contains(&options.pca_width)
     {
         return refuse(&format!("the taps have {channels} channels, so a PCA head can be 1 to {channels} wide"));
+    }
+    if !recipe.nested.is_empty() && (recipe.distance != Distance::Product || recipe.head != HeadKind::Identity) {
+        return refuse("only the product of distances is measured by the deeper taps alone too, and without a head");
+    }
+    if recipe.nested.iter().any(|first| !(1..channels).contains(first)) {
+        return refuse("the deeper taps do not begin within the embedding");
     }
     if recipe.local && (recipe.distance.is_gaussian() || recipe.prototype) {
         return refuse("only distances to rows of a bank can be relative to what is usual there");

@@ -19,8 +19,9 @@ use crate::inspect::backbone::TapOutput;
 use crate::inspect::compare::Comparison;
 use crate::inspect::embedding::{self, Embeddings, dot, squared_distance};
 use crate::inspect::metric::Metric;
-use crate::inspect::recipe::{Distance, Granularity, Recipe, ScoreRule};
+use crate::inspect::recipe::{Distance, Factor, Granularity, Recipe, ScoreRule};
 use crate::inspect::score::score;
+use crate::inspect::smooth::smooth;
 use crate::inspect::{Extractor, InspectError};
 
 /// Two embeddings whose squared difference is less than this share of their square are taken for the same.
@@ -82,6 +83,7 @@ impl Candidate<'_> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scoring {
     pub relative: bool,
+    pub smooth: bool,
     pub rule: ScoreRule,
 }
 
@@ -232,7 +234,7 @@ impl Study {
         let sampled = sample(rows);
         // Without a head one choice of rows serves all cosine distances, and one all others, if they may be as many:
         // choosing takes longer than judging.
-        let mut shared: BTreeMap<(bool, usize), Vec<usize>> = BTreeMap::new();
+        let mut shared: BTreeMap<(Factor, usize), Vec<usize>> = BTreeMap::new();
         let mut compare = |Candidate { recipe, metric, bank }: &Candidate| {
             let channels = self.channels(recipe);
             if let (Some(metric), Some(bank)) = (metric, bank) {
@@ -246,11 +248,10 @@ impl Study {
                 return Comparison::new(recipe, metric, bank, channels, positions);
             }
             let embeddings = metric.embed(recipe, sampled.raw.clone());
-            let views = bank::factors_of(recipe.distance).len();
-            let choose = |distance, view: &Embeddings| {
-                let choose = || bank::choose_rows(view, None, options.bank_rows, views, options, &|_| ());
-                let most = options.bank_rows.min(bank::fitting(view.width(), views, options));
-                shared.entry((distance == Distance::Cosine, most)).or_insert_with(choose).clone()
+            let most = bank::most_rows(recipe, channels, options.bank_rows, options);
+            let choose = |factor, view: &Embeddings| {
+                let choose = || bank::choose_rows(view, None, most, options, &|_| ());
+                shared.entry((factor, most)).or_insert_with(choose).clone()
             };
             let (bank, spread) = bank::assemble(recipe, embeddings, &sampled.parts, choose);
             Comparison::new(recipe, Metric { spread, ..metric }, bank, channels, positions)
@@ -379,13 +380,19 @@ fn halved(taps: &[TapOutput]) -> Vec<f16> {
 impl Scoring {
     /// That of a recipe.
     pub fn of(recipe: &Recipe) -> Scoring {
-        Scoring { relative: recipe.relative, rule: recipe.score }
+        Scoring { relative: recipe.relative, smooth: recipe.smooth, rule: recipe.score }
+    }
+
+    /// A recipe with this way to the score.
+    pub fn on(self, recipe: &Recipe) -> Recipe {
+        Recipe { relative: self.relative, smooth: self.smooth, score: self.rule, ..recipe.clone() }
     }
 
     /// The score of a picture.
-    /// * `distances` — not relative, (P,)
-    pub fn score(self, distances: &[f32]) -> f32 {
-        let score = score(distances, self.rule);
+    /// * `distances` — neither relative nor smooth, (P,)
+    /// * `grid` — height and width of theirs
+    pub fn score(self, distances: &[f32], grid: [usize; 2]) -> f32 {
+        let score = if self.smooth { score(&smooth(distances, grid), self.rule) } else { score(distances, self.rule) };
         if self.relative { score / crate::inspect::compare::median(distances) } else { score }
     }
 }
@@ -393,6 +400,7 @@ impl Scoring {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inspect::Inspector;
     use crate::inspect::card::Model;
     use crate::source::simulated::{Belt, BeltSettings};
     use crate::teach::defects::plain_line;
@@ -419,5 +427,31 @@ mod tests {
             let (dense, patched) = (dense.row(row), patched.row(row));
             assert!(squared_distance(dense, patched) <= SAME * dot(dense, dense), "row {row}");
         }
+    }
+
+    #[test]
+    fn a_score_of_the_evidence_is_that_of_an_inspection() {
+        let model = Model::built_in();
+        let mut recipe = Options::for_model(&model).recipe;
+        recipe.input_px = [128, 128];
+        let extractor = Extractor::new(&model, &recipe).unwrap();
+        let part = Belt::new(BeltSettings::default()).good_part(0);
+        let study = Study::take(&extractor, 1, |_| Ok(part.clone()), 1, |_| ()).unwrap();
+        let (raw, metric) = (study.raw(0, &recipe), Metric::default());
+        let bank = metric.embed(&recipe, raw.select(&[0, 40, 200]));
+        let compared = Candidate { recipe: recipe.clone(), metric: Some(&metric), bank: Some(&bank) };
+        let comparisons = study.comparisons(&[0], &|part| part, 1, &[compared], &Options::for_model(&model)).unwrap();
+        let distances = study.distances(&[0], &comparisons, 1).remove(0).remove(0);
+        let mut scores = Vec::new();
+        for (relative, smooth) in [(false, false), (false, true), (true, true)] {
+            let scoring = Scoring { relative, smooth, rule: ScoreRule::TopFraction(0.03) };
+            let extractor = Extractor::new(&model, &scoring.on(&recipe)).unwrap();
+            let mut inspector = Inspector::assemble(extractor, metric.clone(), bank.clone(), 1.0).unwrap();
+            let (expected, found) = (inspector.inspect(&part).unwrap(), scoring.score(&distances, recipe.grid()));
+            assert!((found / expected.score - 1.0).abs() < 1e-2, "{found}, expected {}", expected.score);
+            assert_eq!(expected.score, score(&expected.map.distances, scoring.rule), "the map says as much");
+            scores.push(found);
+        }
+        assert!(scores[1] < 0.99 * scores[0] && scores[2] > 1.1 * scores[1], "{scores:?}");
     }
 }

@@ -128,7 +128,7 @@ fn open_camera(settings: &Settings, config: &Path, clock: Arc<dyn Clock>) -> any
 /// The options that the command line gives.
 /// # Errors  As [`with_metric`].
 pub fn options(args: &LearnArgs, threads: Option<u16>, model: &Model) -> anyhow::Result<Options> {
-    let mut options = with_metric(with_recipe(Options::for_model(model), &args.recipe), &args.metric, &args.recipe)?;
+    let mut options = with_metric(with_recipe(model, &args.recipe), &args.metric, &args.recipe)?;
     if let Some(rows) = args.bank_rows {
         options.bank_rows = rows as usize;
         if let MetricChoice::Auto(auto) = &mut options.metric {
@@ -146,8 +146,9 @@ pub fn options(args: &LearnArgs, threads: Option<u16>, model: &Model) -> anyhow:
     })
 }
 
-/// The options with the recipe that the command line gives.
-pub fn with_recipe(mut options: Options, given: &RecipeArgs) -> Options {
+/// The default options with the recipe that the command line gives.
+pub fn with_recipe(model: &Model, given: &RecipeArgs) -> Options {
+    let mut options = Options::for_model(model);
     let recipe = &mut options.recipe;
     recipe.roi_px = given.roi;
     recipe.tiling = given.tile.map(|tile_px| Tiling { tile_px, overlap: given.tile_overlap.unwrap_or(TILE_OVERLAP) });
@@ -178,9 +179,11 @@ pub fn with_recipe(mut options: Options, given: &RecipeArgs) -> Options {
         Some(DistanceArg::Cosine) | None => Distance::Cosine,
     };
     recipe.normalise = recipe.distance == Distance::Cosine;
+    recipe.nested = if given.nested { model.card.nested(&recipe.taps) } else { Vec::new() };
     recipe.local = given.local;
     recipe.neighbours = given.neighbours.unwrap_or(recipe.neighbours);
     recipe.relative = given.relative;
+    recipe.smooth = given.smooth;
     recipe.score = given.score.unwrap_or(recipe.score);
     options
 }

@@ -113,7 +113,8 @@ impl<'a> Bench<'a> {
     pub fn aurocs(&self, comparisons: &[Comparison], scorings: &[Scoring]) -> Vec<Vec<f64>> {
         let distances = self.study.distances(&self.test(), comparisons, self.options.threads);
         let auroc = |comparison: usize, scoring: &Scoring| {
-            self.auroc(&distances.iter().map(|of| scoring.score(&of[comparison])).collect::<Vec<_>>())
+            let grid = comparisons[comparison].recipe().grid();
+            self.auroc(&distances.iter().map(|of| scoring.score(&of[comparison], grid)).collect::<Vec<_>>())
         };
         (0..comparisons.len()).map(|at| scorings.iter().map(|scoring| auroc(at, scoring)).collect()).collect()
     }

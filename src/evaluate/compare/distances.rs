@@ -47,7 +47,7 @@ pub fn run(bench: &Bench, evidence: &Evidence, seed: u64) -> Result<(Vec<Figure>
     let scorings: Vec<Scoring> = choose::scorings().into_iter().chain(relative).collect();
     let (mut tried, mut aurocs) = (Vec::new(), Vec::new());
     for (done, base) in bases.iter().enumerate() {
-        let recipes: Vec<Recipe> = choose::metrics(base).into_iter().chain(others(base)).collect();
+        let recipes: Vec<Recipe> = choose::metrics(&bench.model.card, base).into_iter().chain(others(base)).collect();
         tried.extend(choose::try_all(std::slice::from_ref(evidence), &recipes, &scorings, &options)?);
         let untrained: Vec<_> = recipes.into_iter().map(Candidate::untrained).collect();
         aurocs.extend(bench.aurocs(&bench.banks(&untrained, seed)?, &scorings).into_iter().flatten());
@@ -55,7 +55,10 @@ pub fn run(bench: &Bench, evidence: &Evidence, seed: u64) -> Result<(Vec<Figure>
     }
     let known: Vec<_> = {
         let on_its_taps = |recipe: &Recipe| of_choice.iter().any(|base| base.taps == recipe.taps);
-        let in_its_grid = |recipe: &Recipe| choose::metrics(recipe).contains(recipe) && on_its_taps(recipe);
+        let in_its_grid = |recipe: &Recipe| {
+            let rough = Recipe { smooth: false, ..recipe.clone() };
+            choose::metrics(&bench.model.card, &rough).contains(&rough) && on_its_taps(recipe)
+        };
         tried.iter().filter(|tried| in_its_grid(&tried.recipe)).cloned().collect()
     };
     let weights = choose::Weights::of(&known);
@@ -85,7 +88,7 @@ pub fn run(bench: &Bench, evidence: &Evidence, seed: u64) -> Result<(Vec<Figure>
 }
 
 /// The distances that the automatic choice does not try, for the product serves for them.
-fn others(base: &Recipe) -> [Recipe; 7] {
+fn others(base: &Recipe) -> [Recipe; 9] {
     [
         choose::metric(base, Scaling::SignedSqrt, Distance::Cosine, false),
         choose::metric(base, Scaling::SignedSqrt, Distance::Euclidean, false),
@@ -93,6 +96,8 @@ fn others(base: &Recipe) -> [Recipe; 7] {
         choose::metric(base, Scaling::None, Distance::Euclidean, false),
         choose::metric(base, Scaling::Std, Distance::Euclidean, false),
         choose::metric(base, Scaling::None, Distance::Euclidean, true),
+        choose::metric(base, Scaling::None, Distance::Product, false),
+        choose::metric(base, Scaling::None, Distance::Product, true),
         choose::metric(base, Scaling::None, Distance::Mahalanobis, false),
     ]
 }
@@ -106,7 +111,7 @@ fn place(recipe: &Recipe) -> Place {
         taps: recipe.taps.clone(),
         pool: recipe.pool,
         distance: distance(recipe),
-        score_rule: rule(Scoring { relative: recipe.relative, rule: recipe.score }),
+        score_rule: rule(Scoring::of(recipe)),
         own: false,
     }
 }
@@ -124,7 +129,8 @@ fn distance(recipe: &Recipe) -> String {
         (Distance::Euclidean, Scaling::None) => "Euclidean",
         (Distance::Euclidean, Scaling::SignedSqrt) => "Euclidean of roots",
         (Distance::Euclidean, Scaling::Std) => "Euclidean / std",
-        (Distance::Product, _) => "product",
+        (Distance::Product, _) if recipe.nested.is_empty() => "product",
+        (Distance::Product, _) => "product, nested",
         (Distance::Mahalanobis, _) => "Mahalanobis",
         (Distance::MahalanobisPerPosition, _) => "Mahalanobis per position",
     };
@@ -132,12 +138,14 @@ fn distance(recipe: &Recipe) -> String {
 }
 
 /// A way to the score, for people.
-pub fn rule(Scoring { relative, rule }: Scoring) -> String {
+pub fn rule(Scoring { relative, smooth, rule }: Scoring) -> String {
     let rule = match rule {
         ScoreRule::Max => "max".to_owned(),
         ScoreRule::TopFraction(fraction) => format!("top {} %", (1000.0 * fraction).round() / 10.0),
     };
-    if relative { format!("{rule}, relative") } else { rule }
+    let smooth = if smooth { ", smooth" } else { "" };
+    let relative = if relative { ", relative" } else { "" };
+    format!("{rule}{smooth}{relative}")
 }
 
 #[cfg(test)]
@@ -146,9 +154,9 @@ mod tests {
 
     #[test]
     fn rules_are_named_as_people_say_them() {
-        let named = |relative, rule_| rule(Scoring { relative, rule: rule_ });
+        let named = |relative, rule_| rule(Scoring { relative, smooth: relative, rule: rule_ });
         assert_eq!(named(false, ScoreRule::Max), "max");
-        assert_eq!(named(true, ScoreRule::TopFraction(0.01)), "top 1 %, relative");
+        assert_eq!(named(true, ScoreRule::TopFraction(0.01)), "top 1 %, smooth, relative");
         assert_eq!(named(false, ScoreRule::TopFraction(0.005)), "top 0.5 %");
     }
 }

@@ -7,7 +7,7 @@ use super::{Figure, Place, What};
 use crate::inspect::InspectError;
 use crate::inspect::compare::Comparison;
 use crate::inspect::recipe::Distance;
-use crate::teach::choose::scorings;
+use crate::teach::choose::rules;
 use crate::teach::evidence::Evidence;
 use crate::teach::learn::LearnOptions;
 use crate::teach::study::Candidate;
@@ -67,9 +67,9 @@ fn trained_figures(
 
 /// The figures of the nearest patch by each distance and, if there is a third comparison, of the prototype.
 fn measured(bench: &Bench, place: &Place, comparisons: &[Comparison], own: Option<Distance>) -> Vec<Figure> {
-    let aurocs = bench.aurocs(comparisons, &scorings());
+    let aurocs = bench.aurocs(comparisons, &rules());
     let figures = columns(own).zip(aurocs).flat_map(|((distance, own), aurocs)| {
-        scorings().into_iter().zip(aurocs).map(move |(scoring, auroc)| Figure {
+        rules().into_iter().zip(aurocs).map(move |(scoring, auroc)| Figure {
             place: Place { distance: distance.into(), score_rule: rule(scoring), own, ..place.clone() },
             auroc,
             quality: None,
@@ -89,7 +89,7 @@ fn columns(own: Option<Distance>) -> impl Iterator<Item = (&'static str, bool)> 
 fn missing(place: &Place, how: &LearnOptions, reason: &str) -> Vec<Figure> {
     let distances = if how.train.loss.is_classification() { 3 } else { 2 };
     let figures = columns(Some(heads::own_distance(&how.train.loss))).take(distances).flat_map(|(distance, own)| {
-        scorings().map(|scoring| Figure {
+        rules().map(|scoring| Figure {
             place: Place { distance: distance.into(), score_rule: rule(scoring), own, ..place.clone() },
             auroc: f64::NAN,
             quality: None,

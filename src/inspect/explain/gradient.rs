@@ -6,13 +6,13 @@
 use crate::inspect::distance::{cosine, euclidean};
 use crate::inspect::embedding::{Embeddings, dot};
 use crate::inspect::metric::{Head, Metric, Projection};
-use crate::inspect::recipe::{Distance, Recipe, Scaling};
+use crate::inspect::recipe::{Distance, Factor, Recipe, Scaling};
 
 /// ∂ score / ∂ x for each channel x of the pooled taps, (C,): positive where more of a channel raises the score.
 ///
 /// A picture has one embedding, so its score is that embedding's distance by either rule. If the recipe makes distances
 /// relative, the score is always 1 and the gradient 0.
-/// * `bank` — (M, D), for the product both halves; for a Gaussian its mean, (1, D)
+/// * `bank` — (M, D), for the product a block of rows for each factor; for a Gaussian its mean, (1, D)
 /// * `pooled` — the global average of each channel of the concatenated taps, (C,)
 ///
 /// # Panics  If the tensors do not fit one another; they are checked with the profile.
@@ -45,44 +45,53 @@ pub fn score_gradient(recipe: &Recipe, metric: &Metric, bank: &Embeddings, poole
 
 /// The gradient of the distance for the embedding q.
 ///
-/// Cosine: −m. Euclidean: (q − m) / ‖q − m‖. Each as the mean over the nearest rows m.
-/// Product √(c e): (e ∇c + c ∇e) / 2 √(c e). Mahalanobis: Wᵀ W (q − μ) / ‖W (q − μ)‖ with the whitening W.
+/// Cosine: −m, through the unit length of q. Euclidean: (q − m) / ‖q − m‖. Each as the mean over the nearest rows m.
+/// Product of n, d = (Π dᵢ)^(1 / n): d / n · Σ ∇dᵢ / dᵢ. Mahalanobis: Wᵀ W (q − μ) / ‖W (q − μ)‖ with the whitening W.
 fn of_distance(recipe: &Recipe, metric: &Metric, bank: &Embeddings, query: &[f32]) -> Vec<f32> {
     if let Some(whitening) = &metric.whitening {
         let centred = difference(query, bank.row(0));
         let whitened: Vec<f32> = whitening.chunks_exact(query.len()).map(|axis| dot(axis, &centred)).collect();
         return transposed(whitening, query.len(), &unit(whitened));
     }
-    let spread = metric.spread.as_deref();
-    if recipe.distance != Distance::Product {
-        return to_nearest(recipe.distance, recipe.neighbours, bank, spread, query).1;
+    let factors = recipe.factors();
+    let rows = bank.len() / factors.len();
+    let of_factor = |(number, factor): (usize, &Factor)| {
+        let spread = metric.spread.as_ref().map(|spread| &spread[number * rows..][..rows]);
+        to_nearest(*factor, recipe.neighbours, &bank.block(number, factors.len()), spread, query)
+    };
+    let mut each: Vec<(f32, Vec<f32>)> = factors.iter().enumerate().map(of_factor).collect();
+    if each.len() == 1 {
+        return each.remove(0).1;
     }
-    let unit_query = unit(query.to_vec());
-    let [positions, directions] = bank.halves();
-    let spreads = spread.map(|spread| spread.split_at(positions.len()));
-    let (euclidean, of_euclidean) =
-        to_nearest(Distance::Euclidean, recipe.neighbours, &positions, spreads.map(|(first, _)| first), query);
-    let (cosine, of_unit) =
-        to_nearest(Distance::Cosine, recipe.neighbours, &directions, spreads.map(|(_, second)| second), &unit_query);
-    let of_cosine = through_unit_length(query, &of_unit);
-    let length = (cosine * euclidean).sqrt();
-    if length == 0.0 {
-        return vec![0.0; query.len()];
+    let share = 1.0 / each.len() as f32;
+    let length = each.iter().map(|(distance, _)| distance).product::<f32>().powf(share);
+    let mut gradient = vec![0.0; query.len()];
+    // At 0 the product has a kink.
+    if length > 0.0 {
+        for (distance, of_factor) in each {
+            let weight = share * length / distance;
+            gradient.iter_mut().zip(of_factor).for_each(|(sum, value)| *sum += weight * value);
+        }
     }
-    let both = |(c, e): (&f32, &f32)| (euclidean * c + cosine * e) / (2.0 * length);
-    of_cosine.iter().zip(&of_euclidean).map(both).collect()
+    gradient
 }
 
-/// The mean distance to the nearest rows, each divided by its spread, and its gradient.
+/// The mean distance to the nearest rows, each divided by its spread, and its gradient for the whole embedding.
 fn to_nearest(
-    distance: Distance,
+    factor: Factor,
     neighbours: usize,
     bank: &Embeddings,
     spread: Option<&[f32]>,
-    query: &[f32],
+    embedding: &[f32],
 ) -> (f32, Vec<f32>) {
+    let (bank, columns) = (bank.as_compared(factor), &embedding[factor.from..]);
+    let query = match factor.distance {
+        Distance::Cosine => unit(columns.to_vec()),
+        _ => columns.to_vec(),
+    };
+    let query = query.as_slice();
     let divisor = |row: usize| spread.map_or(1.0, |spread| spread[row]);
-    let to = |row: &[f32]| match distance {
+    let to = |row: &[f32]| match factor.distance {
         Distance::Cosine => cosine(query, row),
         _ => euclidean(query, row),
     };
@@ -93,14 +102,17 @@ fn to_nearest(
     let (mut sum, mut gradient) = (0.0, vec![0.0; query.len()]);
     for (length, at) in rows {
         let row = bank.row(at);
-        let direction = match distance {
+        let direction = match factor.distance {
             Distance::Cosine => row.iter().map(|value| -value).collect(),
             _ => unit(difference(query, row)),
         };
         sum += share * length;
         gradient.iter_mut().zip(direction).for_each(|(sum, value)| *sum += share * value / divisor(at));
     }
-    (sum, gradient)
+    if factor.distance == Distance::Cosine {
+        gradient = through_unit_length(columns, &gradient);
+    }
+    (sum, [vec![0.0; factor.from], gradient].concat())
 }
 
 /// Through u = v / ‖v‖: (g − ⟨g, u⟩ u) / ‖v‖, and 0 for a v of zeros, which has no direction.

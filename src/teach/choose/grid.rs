@@ -9,14 +9,13 @@ use crate::teach::evidence::Material;
 use crate::teach::study::Scoring;
 use crate::teach::{Options, TeachError};
 
-/// The best distances on different taps, whatever the way to the score.
+/// The best of each choice of taps and pooling, whatever the way to the score.
 pub(super) fn finalists(tried: &mut [Tried], count: usize) -> Vec<Recipe> {
     weigh(tried);
     tried.sort_by(|a, b| b.quality.total_cmp(&a.quality));
     let mut best: Vec<Recipe> = Vec::new();
     for Tried { recipe, .. } in tried.iter() {
-        let same =
-            |other: &Recipe| Recipe { score: recipe.score, relative: recipe.relative, ..other.clone() } == *recipe;
+        let same = |other: &Recipe| (&recipe.taps, recipe.pool) == (&other.taps, other.pool);
         if best.len() < count && !best.iter().any(same) {
             best.push(recipe.clone());
         }
@@ -61,13 +60,15 @@ pub(crate) fn bases(card: &ModelCard, size: &Recipe, plain: &Recipe) -> Vec<Reci
     choices.iter().flat_map(|taps| [1, 3].map(|pool| with(taps, pool))).collect()
 }
 
-/// The distances that are tried on one choice of taps.
-pub(crate) fn metrics(base: &Recipe) -> Vec<Recipe> {
-    vec![
-        metric(base, Scaling::None, Distance::Cosine, false),
-        metric(base, Scaling::None, Distance::Product, false),
-        metric(base, Scaling::None, Distance::Product, true),
-    ]
+/// The distances that are tried on one choice of taps: plain cosine, and the product that takes in the deepest tap's own, for
+/// synthetic defects do not tell on which taps it is better.
+pub(crate) fn metrics(card: &ModelCard, base: &Recipe) -> Vec<Recipe> {
+    let mut metrics = vec![metric(base, Scaling::None, Distance::Cosine, false)];
+    if base.taps.len() > 1 || card.taps.len() == 1 {
+        let product = metric(base, Scaling::None, Distance::Product, true);
+        metrics.push(Recipe { nested: card.nested(&base.taps), ..product });
+    }
+    metrics
 }
 
 /// All taps that are tried, in the order of the card.
@@ -82,8 +83,10 @@ pub(crate) fn metric(base: &Recipe, scaling: Scaling, distance: Distance, local:
     Recipe {
         head: HeadKind::Identity,
         relative: false,
+        smooth: false,
         scaling,
         distance,
+        nested: Vec::new(),
         local,
         normalise: distance == Distance::Cosine,
         ..base.clone()
@@ -91,7 +94,14 @@ pub(crate) fn metric(base: &Recipe, scaling: Scaling, distance: Distance, local:
 }
 
 /// The ways from distances to a score; `relative` is for those who ask for it.
-pub(crate) fn scorings() -> [Scoring; 3] {
+pub(crate) fn scorings() -> [Scoring; 6] {
+    let [max, hundredth, some] = rules();
+    let smooth = |scoring| Scoring { smooth: true, ..scoring };
+    [max, hundredth, some, smooth(max), smooth(hundredth), smooth(some)]
+}
+
+/// Those that take the distances as they are.
+pub(crate) fn rules() -> [Scoring; 3] {
     let rules = [ScoreRule::Max, ScoreRule::TopFraction(0.01), ScoreRule::TopFraction(0.03)];
-    rules.map(|rule| Scoring { relative: false, rule })
+    rules.map(|rule| Scoring { relative: false, smooth: false, rule })
 }

@@ -9,6 +9,7 @@ use crate::inspect::recipe::Recipe;
 use crate::teach::defects::Severity;
 use crate::teach::evidence::Scores;
 use crate::teach::stream;
+use crate::teach::study::Scoring;
 
 /// So many known defects count as much as all synthetic ones.
 const KNOWN_EVEN: f64 = 10.0;
@@ -127,8 +128,7 @@ fn standing(one: &Tried, all: &[Tried]) -> f64 {
         related().map(|other| other.quality).sum::<f64>() / related().count() as f64
     };
     let same = |other: &Tried, pool: usize| {
-        let Recipe { score, relative, .. } = one.recipe;
-        Recipe { score, relative, pool, ..other.recipe.clone() } == Recipe { pool, ..one.recipe.clone() }
+        Recipe { pool, ..Scoring::of(&one.recipe).on(&other.recipe) } == Recipe { pool, ..one.recipe.clone() }
     };
     let other_scores = mean_of(&|other| other.recipe.pool == one.recipe.pool && same(other, one.recipe.pool));
     (one.quality + other_scores + mean_of(&|other| same(other, one.recipe.pool))) / 3.0

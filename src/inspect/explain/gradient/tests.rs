@@ -35,11 +35,13 @@ fn recipe(head: HeadKind, scaling: Scaling, distance: Distance, normalise: bool,
         scaling,
         normalise,
         distance,
+        nested: Vec::new(),
         local: false,
         neighbours,
         prototype: false,
         normality: false,
         relative: false,
+        smooth: false,
         score: ScoreRule::Max,
     }
 }
@@ -63,7 +65,7 @@ fn head(rng: &mut ChaCha8Rng, kind: HeadKind, width: usize) -> Option<Head> {
 fn case(rng: &mut ChaCha8Rng, mut recipe: Recipe, normality: Option<HeadKind>) -> Case {
     recipe.normality = normality.is_some();
     let width = if recipe.head == HeadKind::Identity { CHANNELS } else { 4 };
-    let rows = if recipe.distance.is_gaussian() { 1 } else { 6 };
+    let rows = if recipe.distance.is_gaussian() { 1 } else { 8 };
     let mut bank = Embeddings::new(width, random(rng, rows * width), false);
     let metric = Metric {
         head: head(rng, recipe.head, width),
@@ -75,9 +77,12 @@ fn case(rng: &mut ChaCha8Rng, mut recipe: Recipe, normality: Option<HeadKind>) -
     match recipe.distance {
         Distance::Cosine => bank = bank.normalise(),
         Distance::Product => {
-            let [positions, directions] = bank.halves();
-            let rows = [positions.data(), directions.normalise().data()].concat();
-            bank = Embeddings::new(width, rows, false);
+            let factors = recipe.factors();
+            let block = |(number, factor): (usize, &Factor)| {
+                let rows = bank.block(number, factors.len()).as_compared(*factor).into_owned();
+                rows.after_zeros(factor.from).data().to_vec()
+            };
+            bank = Embeddings::new(width, factors.iter().enumerate().flat_map(block).collect(), false);
         }
         _ => {}
     }
@@ -104,6 +109,10 @@ fn cases(rng: &mut ChaCha8Rng) -> Vec<Case> {
             for (distance, normalise, local, neighbours) in distances {
                 for normality in [None, Some(HeadKind::Linear), Some(HeadKind::Mlp)] {
                     let recipe = Recipe { local, ..recipe(kind, scaling, distance, normalise, neighbours) };
+                    if distance == Distance::Product && kind == HeadKind::Identity {
+                        let nested = vec![TAPS[0].0];
+                        cases.push(case(rng, Recipe { nested, ..recipe.clone() }, normality));
+                    }
                     cases.push(case(rng, recipe, normality));
                 }
             }
@@ -158,7 +167,6 @@ fn score(case: &Case, taps: &[Vec<f64>]) -> f64 {
         let length = length(&q);
         q.iter_mut().for_each(|q| *q /= length);
     }
-    let unit: Vec<f64> = q.iter().map(|value| value / length(&q)).collect();
     let difference = |row: &[f32]| q.iter().zip(row).map(|(q, &m)| q - f64::from(m)).collect::<Vec<_>>();
     let nearest = |mut distances: Vec<f64>, first: usize| {
         if let Some(spread) = &metric.spread {
@@ -167,16 +175,25 @@ fn score(case: &Case, taps: &[Vec<f64>]) -> f64 {
         distances.sort_by(f64::total_cmp);
         distances[..recipe.neighbours].iter().sum::<f64>() / recipe.neighbours as f64
     };
-    let cosines = |rows: &Embeddings| rows.rows().map(|row| 1.0 - times(row, &unit)[0]).collect::<Vec<_>>();
-    let lengths = |rows: &Embeddings| rows.rows().map(|row| length(&difference(row))).collect::<Vec<_>>();
-    let distance = match (&metric.whitening, recipe.distance) {
-        (Some(whitening), _) => length(&times(whitening, &difference(bank.row(0)))),
-        (None, Distance::Cosine) => nearest(cosines(bank), 0),
-        (None, Distance::Product) => {
-            let [positions, directions] = bank.halves();
-            (nearest(lengths(&positions), 0) * nearest(cosines(&directions), positions.len())).sqrt()
+    let cosine = |row: &[f32], from: usize| 1.0 - times(&row[from..], &q[from..])[0] / length(&q[from..]);
+    let euclidean = |row: &[f32], from: usize| length(&difference(row)[from..]);
+    let distance = match &metric.whitening {
+        Some(whitening) => length(&times(whitening, &difference(bank.row(0)))),
+        None => {
+            let all = |_: &Distance| [0].into_iter().chain(recipe.nested.clone());
+            let distances: &[Distance] = match recipe.distance {
+                Distance::Product => &[Distance::Euclidean, Distance::Cosine],
+                _ => &[recipe.distance],
+            };
+            let factors: Vec<_> = distances.iter().flat_map(|one| all(one).map(|from| (*one, from))).collect();
+            let of_each = bank.len() / factors.len();
+            let by = |(number, &(distance, from)): (usize, &(Distance, usize))| {
+                let to = |row| if distance == Distance::Cosine { cosine(row, from) } else { euclidean(row, from) };
+                let rows = number * of_each..(number + 1) * of_each;
+                nearest(rows.map(|row| to(bank.row(row))).collect(), number * of_each)
+            };
+            factors.iter().enumerate().map(by).product::<f64>().powf(1.0 / factors.len() as f64)
         }
-        (None, _) => nearest(lengths(bank), 0),
     };
     let learned = |normality: &Normality| f64::from(normality.weight) * apply(&normality.head, &x)[0].max(0.0);
     distance + metric.normality.as_ref().map_or(0.0, learned)
