@@ -120,7 +120,7 @@ pub struct LearnArgs {
     /// Ask for at most so many false rejects, as 0.02 or 2%; 5%, or the smallest bound that fewer parts allow, if absent
     #[arg(long, value_name = "FRACTION", value_parser = parse_fraction)]
     pub max_false_rejects: Option<f64>,
-    /// The most rows that the bank may have, for the product each block; if absent 2000, or up to 8000 where auto finds that
+    /// The most rows that the bank may have, for the product so many for each of its distances; if absent 2000, or up to 8000 where auto finds that
     /// it needs them
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub bank_rows: Option<u32>,
@@ -199,8 +199,9 @@ pub struct RecipeArgs {
     pub pca: Option<u16>,
     #[arg(long, value_enum, help = "How far an embedding lies from the good parts; cosine if absent")]
     pub distance: Option<DistanceArg>,
-    /// Measure the product by the deeper taps alone as well; takes almost as long again
-    #[arg(long)]
+    /// Measure the product by the taps but the first alone as well, so that the last counts by itself too; takes almost as long
+    /// again
+    #[arg(long, requires = "distance")]
     pub nested: bool,
     /// Divide the distance to a bank row by how far good patches usually lie from it
     #[arg(long)]
@@ -232,7 +233,7 @@ pub enum GranularityArg {
 pub enum DistanceArg {
     Cosine,
     Euclidean,
-    /// The geometric mean of both; searches two banks, so that the search takes twice as long
+    /// The geometric mean of both; searches a bank for each, so that the search takes twice as long
     Product,
     Mahalanobis,
     /// One Gaussian for each position, for parts that always lie the same way; needs a small --pca

@@ -66,7 +66,7 @@ pub enum NoDecision {
     Late { by: Duration },
 }
 
-/// The distances of the patches, an image of `height` × `width` patches, row by row; larger is more anomalous.
+/// The distances of the patches, smoothed if the recipe says so, an image of `height` × `width` patches, row by row; larger is more anomalous.
 ///
 /// The scale is the profile's own distance scale: compare it with the threshold, never with the map's own maximum.
 #[derive(Clone, Debug, PartialEq)]

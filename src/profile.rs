@@ -310,7 +310,7 @@ pub fn steps(recipe: &Recipe) -> String {
         Distance::Cosine => "cosine distance",
         Distance::Euclidean => "Euclidean distance",
         Distance::Product if recipe.nested.is_empty() => "product of cosine and Euclidean distance",
-        Distance::Product => "product of cosine and Euclidean distance, by the deeper taps alone too",
+        Distance::Product => "product of cosine and Euclidean distance, by later taps alone too",
         Distance::Mahalanobis => "Mahalanobis distance",
         Distance::MahalanobisPerPosition => "Mahalanobis distance per position",
     };

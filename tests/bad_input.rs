@@ -92,6 +92,10 @@ fn recipes_that_cannot_be_are_refused() {
     refuses(&format!("{teach} --max-false-rejects 20% --input-px 96"), path, 65, "48 more good parts");
     refuses(&format!("{teach} --pca 5000"), path, 65, "can be 1 to 152 wide");
     refuses(&format!("{teach} --neighbours 5000"), path, 65, "more neighbours than bank rows");
+    refuses(&format!("{teach} --distance product --nested --taps stage5"), path, 2, "needs two taps or more");
+    refuses(&format!("{teach} --distance euclidean --nested"), path, 2, "--distance product; give these");
+    refuses(&format!("{teach} --distance product --nested --pca 9"), path, 65, "without a PCA head");
+    refuses(&format!("{teach} --granularity image --smooth"), path, 65, "it has one embedding");
     refuses(&format!("{teach} --pool 999"), path, 65, "not wider than the input");
     refuses(&format!("{teach} --max-false-rejects 150%"), path, 2, "between 0 and 1");
     assert!(!path.join("p").exists());

@@ -61,7 +61,7 @@ fn every_distance_head_granularity_and_score_rule_tells_good_parts_from_plainly_
             0.9,
         ),
         (
-            "product, by the deeper tap alone too, local, smooth",
+            "product, by the later tap alone too, local, smooth",
             with(|o| {
                 (o.recipe.distance, o.recipe.normalise, o.recipe.local) = (Distance::Product, false, true);
                 (o.recipe.nested, o.recipe.smooth) = (vec![40], true);

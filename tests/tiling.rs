@@ -223,6 +223,7 @@ fn parts_of_different_lengths_teach_one_profile() {
     small.recipe.input_px = [64, 64];
     for granularity in [Granularity::Patch, Granularity::Image] {
         small.recipe.granularity = granularity;
+        small.recipe.smooth = granularity == Granularity::Patch;
         let mut inspector = Inspector::new(&model, &taught(&model, &small, &frames)).unwrap();
         for frame in &frames[..3] {
             let Inspection { map, score, .. } = inspector.inspect(frame).unwrap();

@@ -185,6 +185,9 @@ mod tests {
         let model = Model::built_in();
         assert_eq!(hex(&Sha256::digest(&model.onnx)), model.card.sha256);
         assert_eq!(model.card.taps.iter().map(|tap| tap.channels).collect::<Vec<_>>(), [24, 40, 112]);
+        let nested = |taps: &[&str]| model.card.nested(&taps.iter().map(|tap| tap.to_string()).collect::<Vec<_>>());
+        assert_eq!(nested(&["stage2", "stage3", "stage5"]), [24, 64]);
+        assert_eq!((nested(&["stage5", "stage3"]), nested(&["stage5"])), (vec![112], vec![]));
     }
 
     #[test]

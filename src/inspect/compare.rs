@@ -30,7 +30,8 @@ enum Reference {
 }
 
 impl Comparison {
-    /// * `bank` — (M, D), for the product a block of rows for each factor; for a Gaussian its mean alone, for one per position the mean of each
+    /// * `bank` — (M, D), for the product a block of rows for each factor; for a Gaussian its mean alone, for one per
+    ///   position the mean of each
     /// * `channels` — C, the width of the concatenated taps
     /// * `positions` — P, the number of embeddings of a picture
     ///
@@ -54,13 +55,13 @@ impl Comparison {
         let reference = match &metric.whitening {
             None => {
                 let factors = recipe.factors();
-                let rows = bank.len() / factors.len();
-                let bank_of = |(number, &factor): (usize, &Factor)| {
-                    let block = bank.block(number, factors.len()).as_compared(factor).into_owned();
+                let (rows, count) = (bank.len() / factors.len(), factors.len());
+                let blocks = if count == 1 { vec![bank] } else { (0..count).map(|at| bank.block(at, count)).collect() };
+                let bank_of = |(number, (factor, block)): (usize, (Factor, Embeddings))| {
                     let spread = metric.spread.as_ref().map(|spread| spread[number * rows..][..rows].to_vec());
-                    (factor, Bank::new(block, factor.distance, spread))
+                    (factor, Bank::new(block.into_compared(factor), factor.distance, spread))
                 };
-                Reference::Banks(factors.iter().enumerate().map(bank_of).collect())
+                Reference::Banks(factors.into_iter().zip(blocks).enumerate().map(bank_of).collect())
             }
             Some(weight) => {
                 let size = bank.width() * bank.width();
@@ -109,7 +110,7 @@ impl Reference {
         match self {
             Reference::Banks(banks) => {
                 let by = |(factor, bank): &(Factor, Bank)| bank.distances(&queries.as_compared(*factor), neighbours);
-                geometric_mean(banks.iter().map(by).collect())
+                geometric_mean(banks.iter().map(by))
             }
             Reference::Gaussian(gaussian) => gaussian.apply(queries).rows().map(length).collect(),
             Reference::Gaussians(gaussians) => queries.rows().zip(gaussians).map(whitened_length).collect(),
@@ -118,14 +119,16 @@ impl Reference {
 }
 
 /// That of the first values of all lists, of the second ones, and so on.
-fn geometric_mean(mut lists: Vec<Vec<f32>>) -> Vec<f32> {
+fn geometric_mean(mut lists: impl ExactSizeIterator<Item = Vec<f32>>) -> Vec<f32> {
     let count = lists.len();
-    let mut products = lists.swap_remove(0);
-    for list in &lists {
-        products.iter_mut().zip(list).for_each(|(product, value)| *product *= value);
+    let mut products = lists.next().expect("a distance has a factor");
+    for list in lists {
+        products.iter_mut().zip(&list).for_each(|(product, value)| *product *= value);
     }
-    if count > 1 {
-        products.iter_mut().for_each(|product| *product = product.powf(1.0 / count as f32));
+    match count {
+        1 => {}
+        2 => products.iter_mut().for_each(|product| *product = product.sqrt()),
+        _ => products.iter_mut().for_each(|product| *product = product.powf(1.0 / count as f32)),
     }
     products
 }

@@ -79,6 +79,15 @@ impl Embeddings {
         }
     }
 
+    /// The same, without a copy where they stay as they are.
+    pub fn into_compared(self, factor: Factor) -> Embeddings {
+        let changed = match self.as_compared(factor) {
+            Cow::Owned(changed) => Some(changed),
+            Cow::Borrowed(_) => None,
+        };
+        changed.unwrap_or(self)
+    }
+
     /// The columns from `first` on; of unit length only if they are all.
     pub fn columns(&self, first: usize) -> Embeddings {
         let data = self.rows().flat_map(|row| &row[first..]).copied().collect();

@@ -36,7 +36,7 @@ pub struct Explanation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
-    /// The distance of each patch.
+    /// The distance of each patch, smoothed if the recipe says so.
     AnomalyMap,
     /// What raises the score of the whole picture.
     GradCam,

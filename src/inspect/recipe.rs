@@ -62,6 +62,11 @@ impl Recipe {
         }
     }
 
+    /// How many values of an embedding of `width` teaching holds at most: its own, and those that a factor measures alone.
+    pub fn held(&self, width: usize) -> usize {
+        width + self.nested.first().map_or(0, |first| width - first)
+    }
+
     /// What the distance is the geometric mean of; one, unless it is the product. The bank has as many rows for each, one
     /// block after another.
     pub fn factors(&self) -> Vec<Factor> {

@@ -47,6 +47,8 @@ mod tests {
         assert_eq!(smoothed[11..14], [2.0, 4.0, 2.0]);
         assert_eq!(smoothed[0..5], [0.0; 5]);
         assert_eq!(smooth(&[3.0; 6], [2, 3]), [3.0; 6]);
+        // 3, 4.5, 3 along its row, of which two thirds stay there and one third goes to the other.
+        assert_eq!(smooth(&[0.0, 9.0, 0.0, 0.0, 0.0, 0.0], [2, 3]), [2.0, 3.0, 2.0, 1.0, 1.5, 1.0]);
     }
 
     #[test]

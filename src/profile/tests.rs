@@ -351,7 +351,7 @@ fn two_banks_and_their_spread_survive_the_file() {
     assert_eq!(open(&nested.to_bytes()).unwrap(), nested);
     assert_ne!(nested.fingerprint(), product().fingerprint());
     let summary = nested.summary();
-    assert!(summary.contains("Euclidean distance, by the deeper taps alone too; relative"), "{summary}");
+    assert!(summary.contains("Euclidean distance, by later taps alone too; relative"), "{summary}");
     assert!(summary.contains("usual there; smoothed; score"), "{summary}");
     let written = |profile: &Profile| String::from_utf8_lossy(&profile.to_bytes()).into_owned();
     assert!(["local", "nested", "smooth"].iter().all(|key| !written(&small()).contains(key)));
@@ -371,6 +371,13 @@ fn two_banks_and_spreads_that_contradict_the_recipe_are_refused() {
         (|p| p.bank = p.bank.select(&[0, 2, 1, 3]), "bank row 2 has length 0, not 1"),
         (|p| p.about.recipe.nested = vec![2], "nested = [2], not ascending columns from 1 to 1"),
         (|p| p.about.recipe.nested = vec![1, 1], "nested = [1, 1], not ascending"),
+        (
+            |p| {
+                (p.about.recipe.nested, p.about.recipe.head) = (vec![1], HeadKind::Linear);
+                p.metric.head = Some(head());
+            },
+            "says nested, which needs the product of distances and no head",
+        ),
         (|p| p.about.recipe.nested = vec![1], "bank row 3 is measured from column 1 on, but is not 0 before it"),
     ];
     for (change, fault) in refused {

@@ -1,10 +1,10 @@
 //! `--metric auto`: chooses the metric of a product from good parts and synthetic defects alone.
 //!
 //! No distance fits all products: where parts differ in brightness the length of an embedding misleads, where the
-//! defect is a change of contrast it is the signal. The product of both distances, by all taps and by the deeper ones alone,
-//! is seldom far below the best of them, and synthetic defects need not tell which that is. Still, every recipe of a small
-//! grid is tried on the [`Evidence`], at one input size after another; the best are tried with a larger bank too. The plain cosine recipe is left only for one that
-//! beats it by more than chance, and an inspection that takes twice as long must be worth it.
+//! defect is a change of contrast it is the signal. The product of both distances, by all taps and by the deepest alone, is
+//! seldom far below the best of them, and synthetic defects need not tell which that is. Still, every recipe of a small grid
+//! is tried on the [`Evidence`], at one input size after another; the best are tried with a larger bank too. The plain cosine
+//! recipe is left only for one that beats it by more than chance, and an inspection that takes twice as long must be worth it.
 //!
 //! What the choice sees: parts that the bank may hold, and real defects only where the user gave some. Calibration parts it
 //! never sees, so the threshold's promise is as good as without it.
@@ -15,7 +15,8 @@
 //! parts alone (every distance can be made to hold them), one size for all (a defect of three pixels needs the
 //! resolution, a board does not have it to give away), the cheapest of those that the best does not beat surely (on screws
 //! lying at every angle that are the wrong ones), a bank of some of the parts (it measures how well it covers the
-//! others, not the metric), and judging what was learned by new parts with kinds of defects that it had learned (on screws
+//! others, not the metric), the product of pooled embeddings (the evidence is level between it and that without pooling; on
+//! screws it takes the real AUROC from 0.98 to 0.94, on magnetic tile from 0.94 to 0.95), and judging what was learned by new parts with kinds of defects that it had learned (on screws
 //! a head won that took the real AUROC from 0.97 to 0.86: what judges is of a family that is new to it).
 
 use half::f16;

@@ -270,8 +270,9 @@ impl Evidence {
         candidates: &[Candidate],
         options: &Options,
     ) -> Result<Vec<Comparison>, InspectError> {
-        let channels = candidates.first().map_or(1, |candidate| self.study.channels(&candidate.recipe));
-        let rows = CANDIDATE_BYTES / (channels * size_of::<f32>() * bank.len().max(1));
+        let held = |Candidate { recipe, .. }: &Candidate| recipe.held(self.study.channels(recipe));
+        let widest = candidates.iter().map(held).max().unwrap_or(1);
+        let rows = CANDIDATE_BYTES / (widest * size_of::<f32>() * bank.len().max(1));
         // A scoring divides by the median of all distances of a picture; a comparison may see some of them only.
         let mut candidates = candidates.to_vec();
         candidates.iter_mut().for_each(|candidate| candidate.recipe.relative = false);

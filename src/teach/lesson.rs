@@ -53,6 +53,11 @@ impl Lesson<'_> {
         self.parts.load(part).map_err(TeachError::Load)
     }
 
+    /// How many values are held for each candidate.
+    fn held(&self) -> usize {
+        self.options.recipe.held(self.extractor.channels())
+    }
+
     /// Height and width of the grid of embeddings of a part.
     fn map_size(&self, part: usize) -> Result<[usize; 2], TeachError> {
         match self.options.recipe.tiling {
@@ -77,7 +82,7 @@ impl Lesson<'_> {
         if parts < SPLIT_FROM {
             return usize::MAX;
         }
-        let bytes = parts * self.extractor.channels() * size_of::<f32>();
+        let bytes = parts * self.held() * size_of::<f32>();
         // Variants have the other half.
         let shares = if self.augmentation.is_some() { 2 } else { 1 };
         (self.options.candidate_bytes / shares / bytes).max(1)
@@ -105,7 +110,7 @@ impl Lesson<'_> {
             return Ok((Candidates::new(none, &[], 1), vec![]));
         };
         let all: Vec<usize> = parts.iter().flat_map(|part| std::iter::repeat_n(*part, augmentation.count())).collect();
-        let most = self.options.candidate_bytes / 2 / (all.len() * self.extractor.channels() * size_of::<f32>());
+        let most = self.options.candidate_bytes / 2 / (all.len() * self.held() * size_of::<f32>());
         let roi = self.options.recipe.roi_px;
         self.embed_all(&all, most.max(1), augmentation.count(), |i| {
             load_variant(augmentation, roi, i, |at| self.load(parts[at]))
@@ -204,7 +209,7 @@ impl Lesson<'_> {
         };
         let step = |done| (self.progress)(Stage::Calibrate, done, FOLDS);
         // Each fold holds its parts twice, as rows and as what the coreset compares.
-        let bytes = size_of_val(candidates.raw.data()) + size_of_val(variants.raw.data());
+        let bytes = (candidates.raw.len() + variants.raw.len()) * self.held() * size_of::<f32>();
         let at_once = self.options.candidate_bytes / (2 * bytes);
         let folds = in_parallel(FOLDS, at_once.clamp(1, self.options.threads.max(1)), || (), job, step)?;
         Ok((0..rows.len()).map(|part| folds[part % FOLDS][part / FOLDS]).collect())

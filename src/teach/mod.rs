@@ -70,7 +70,8 @@ pub struct Options {
     pub choose_size: bool,
     /// The width of the linear head, if the recipe has one: principal axes.
     pub pca_width: usize,
-    /// The bank's bounds; the tighter one holds. Two distances have so many rows each, but all of them within the bytes.
+    /// The bank's bounds; the tighter one holds. Each factor of the product has so many rows, but all of them are within the
+    /// bytes.
     pub bank_rows: usize,
     pub bank_bytes: usize,
     /// The largest fraction of good parts to be rejected; if absent [`calibrate::USUAL_BOUND`], or what fewer parts allow.
@@ -386,10 +387,14 @@ fn check(options: &Options, channels: usize) -> Result<(), TeachError> {
         return refuse(&format!("the taps have {channels} channels, so a PCA head can be 1 to {channels} wide"));
     }
     if !recipe.nested.is_empty() && (recipe.distance != Distance::Product || recipe.head != HeadKind::Identity) {
-        return refuse("only the product of distances is measured by the deeper taps alone too, and without a head");
+        return refuse("only the product of distances is measured by later taps alone too, and without a PCA head");
     }
-    if recipe.nested.iter().any(|first| !(1..channels).contains(first)) {
-        return refuse("the deeper taps do not begin within the embedding");
+    let firsts = [&[0], &recipe.nested[..], &[channels]].concat();
+    if !recipe.nested.is_empty() && firsts.windows(2).any(|pair| pair[0] >= pair[1]) {
+        return refuse("the later taps do not begin one after another within the embedding");
+    }
+    if recipe.smooth && recipe.granularity == Granularity::Image {
+        return refuse("distances are smoothed over the patches of a picture, and it has one embedding");
     }
     if recipe.local && (recipe.distance.is_gaussian() || recipe.prototype) {
         return refuse("only distances to rows of a bank can be relative to what is usual there");

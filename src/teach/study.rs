@@ -5,7 +5,7 @@
 //! inspects ([`Comparison`]). Of a picture that differs from another in some places it keeps these places alone.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use half::f16;
@@ -232,8 +232,8 @@ impl Study {
             Candidates { raw, parts: pictures.iter().flat_map(of_picture).collect() }
         };
         let sampled = sample(rows);
-        // Without a head one choice of rows serves all cosine distances, and one all others, if they may be as many:
-        // choosing takes longer than judging.
+        // Without a head one choice of rows serves the same factor of all distances, if they may be as many: choosing takes
+        // longer than judging.
         let mut shared: BTreeMap<(Factor, usize), Vec<usize>> = BTreeMap::new();
         let mut compare = |Candidate { recipe, metric, bank }: &Candidate| {
             let channels = self.channels(recipe);
@@ -283,11 +283,17 @@ impl Study {
         let Some(first) = comparisons.first() else { return vec![Vec::new(); pictures.len()] };
         let whole =
             comparisons.iter().any(|comparison| comparison.recipe().distance == Distance::MahalanobisPerPosition);
+        let factors = comparisons.iter().flat_map(|comparison| comparison.recipe().factors());
+        let firsts: BTreeSet<usize> = factors.map(|factor| factor.from).collect();
         let job = |(): &mut (), index: usize| -> Result<_, std::convert::Infallible> {
             let Changed { picture, good, distances } = pictures[index];
             let (raw, good) = (self.raw(picture, first.recipe()), self.raw(good, first.recipe()));
             let differs = |row: &usize| {
-                whole || squared_distance(raw.row(*row), good.row(*row)) > SAME * dot(good.row(*row), good.row(*row))
+                let (new, old) = (raw.row(*row), good.row(*row));
+                let differs = |from: &usize| {
+                    squared_distance(&new[*from..], &old[*from..]) > SAME * dot(&old[*from..], &old[*from..])
+                };
+                whole || firsts.iter().any(differs)
             };
             let rows: Vec<usize> = (0..raw.len()).filter(differs).collect();
             let changed = raw.select(&rows);

@@ -128,7 +128,7 @@ fn open_camera(settings: &Settings, config: &Path, clock: Arc<dyn Clock>) -> any
 /// The options that the command line gives.
 /// # Errors  As [`with_metric`].
 pub fn options(args: &LearnArgs, threads: Option<u16>, model: &Model) -> anyhow::Result<Options> {
-    let mut options = with_metric(with_recipe(model, &args.recipe), &args.metric, &args.recipe)?;
+    let mut options = with_metric(with_recipe(model, &args.recipe)?, &args.metric, &args.recipe)?;
     if let Some(rows) = args.bank_rows {
         options.bank_rows = rows as usize;
         if let MetricChoice::Auto(auto) = &mut options.metric {
@@ -147,7 +147,8 @@ pub fn options(args: &LearnArgs, threads: Option<u16>, model: &Model) -> anyhow:
 }
 
 /// The default options with the recipe that the command line gives.
-pub fn with_recipe(model: &Model, given: &RecipeArgs) -> Options {
+/// # Errors  `--nested` with one tap, or without the product.
+pub fn with_recipe(model: &Model, given: &RecipeArgs) -> anyhow::Result<Options> {
     let mut options = Options::for_model(model);
     let recipe = &mut options.recipe;
     recipe.roi_px = given.roi;
@@ -179,13 +180,22 @@ pub fn with_recipe(model: &Model, given: &RecipeArgs) -> Options {
         Some(DistanceArg::Cosine) | None => Distance::Cosine,
     };
     recipe.normalise = recipe.distance == Distance::Cosine;
-    recipe.nested = if given.nested { model.card.nested(&recipe.taps) } else { Vec::new() };
+    if given.nested {
+        recipe.nested = model.card.nested(&recipe.taps);
+        if recipe.nested.is_empty() || recipe.distance != Distance::Product {
+            bail!(Usage(
+                "--nested measures by later taps alone too, which needs two taps or more and --distance product; give \
+                 these, or leave it out"
+                    .to_owned()
+            ));
+        }
+    }
     recipe.local = given.local;
     recipe.neighbours = given.neighbours.unwrap_or(recipe.neighbours);
     recipe.relative = given.relative;
     recipe.smooth = given.smooth;
     recipe.score = given.score.unwrap_or(recipe.score);
-    options
+    Ok(options)
 }
 
 /// The options with the metric that the command line asks for.

@@ -87,7 +87,7 @@ pub fn run(bench: &Bench, evidence: &Evidence, seed: u64) -> Result<(Vec<Figure>
     Ok(((0..recipes.len()).map(figure).collect(), standing))
 }
 
-/// The distances that the automatic choice does not try, for the product serves for them.
+/// The distances that the automatic choice does not try, for the nested product serves for them.
 fn others(base: &Recipe) -> [Recipe; 9] {
     [
         choose::metric(base, Scaling::SignedSqrt, Distance::Cosine, false),

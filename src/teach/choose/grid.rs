@@ -60,11 +60,12 @@ pub(crate) fn bases(card: &ModelCard, size: &Recipe, plain: &Recipe) -> Vec<Reci
     choices.iter().flat_map(|taps| [1, 3].map(|pool| with(taps, pool))).collect()
 }
 
-/// The distances that are tried on one choice of taps: plain cosine, and the product that takes in the deepest tap's own, for
-/// synthetic defects do not tell on which taps it is better.
+/// The distances that are tried on one choice of taps and pooling: plain cosine; and the local product that takes in the deepest
+/// tap's own, without pooling. Synthetic defects do not tell on which taps it is better, nor whether pooled: there the
+/// wrong choice costs most where defects are small, and the smoothed map does in part what pooling does.
 pub(crate) fn metrics(card: &ModelCard, base: &Recipe) -> Vec<Recipe> {
     let mut metrics = vec![metric(base, Scaling::None, Distance::Cosine, false)];
-    if base.taps.len() > 1 || card.taps.len() == 1 {
+    if base.pool == 1 && (base.taps.len() > 1 || card.taps.len() == 1) {
         let product = metric(base, Scaling::None, Distance::Product, true);
         metrics.push(Recipe { nested: card.nested(&base.taps), ..product });
     }
