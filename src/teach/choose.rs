@@ -9,15 +9,16 @@
 //! What the choice sees: parts that the bank may hold, and real defects only where the user gave some. Calibration parts it
 //! never sees, so the threshold's promise is as good as without it.
 //!
-//! Rejected: scores relative to the picture's median (synthetic defects are always in one place and speak for them, but
-//! they hide what is wrong with the whole picture: on a woven fabric the real AUROC fell from 0.94 to 0.72), gradient
-//! descent over everything (it fits the synthetic defects and forgets the rest), the choice by the false rejects of good
-//! parts alone (every distance can be made to hold them), one size for all (a defect of three pixels needs the
-//! resolution, a board does not have it to give away), the cheapest of those that the best does not beat surely (on screws
-//! lying at every angle that are the wrong ones), a bank of some of the parts (it measures how well it covers the
-//! others, not the metric), the product of pooled embeddings (the evidence is level between it and that without pooling; on
-//! screws it takes the real AUROC from 0.98 to 0.94, on magnetic tile from 0.94 to 0.95), and judging what was learned by new parts with kinds of defects that it had learned (on screws
-//! a head won that took the real AUROC from 0.97 to 0.86: what judges is of a family that is new to it).
+//! Rejected: scores relative to the picture's median (synthetic defects are always in one place and speak for them,
+//! but they hide what is wrong with the whole picture: on a woven fabric the real AUROC fell from 0.94 to 0.72),
+//! gradient descent over everything (it fits the synthetic defects and forgets the rest), the choice by the false
+//! rejects of good parts alone (every distance can be made to hold them), one size for all (a defect of three
+//! pixels needs the resolution, a board does not have it to give away), the cheapest of those that the best does
+//! not beat surely (on screws lying at every angle that are the wrong ones), a bank of some of the parts (it
+//! measures how well it covers the others, not the metric), the product of pooled embeddings (the evidence is level
+//! between it and that without pooling; on screws it takes the real AUROC from 0.98 to 0.94, on magnetic tile from
+//! 0.94 to 0.95), and judging what was learned by new parts with kinds of defects that it had learned (on screws a
+//! head won that took the real AUROC from 0.97 to 0.86: what judges is of a family that is new to it).
 
 use half::f16;
 
