@@ -120,8 +120,8 @@ pub struct LearnArgs {
     /// Ask for at most so many false rejects, as 0.02 or 2%; 5%, or the smallest bound that fewer parts allow, if absent
     #[arg(long, value_name = "FRACTION", value_parser = parse_fraction)]
     pub max_false_rejects: Option<f64>,
-    /// The most rows that the bank may have, for the product so many for each of its distances; if absent 2000, or up to 8000 where auto finds that
-    /// it needs them
+    /// The most rows that the bank may have, for the product so many for each of its distances; if absent 2000, or up to 8000
+    /// where auto finds that it needs them
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub bank_rows: Option<u32>,
     /// The most memory that the bank may take, in MiB

@@ -55,10 +55,10 @@ impl Comparison {
         let reference = match &metric.whitening {
             None => {
                 let factors = recipe.factors();
-                let (rows, count) = (bank.len() / factors.len(), factors.len());
+                let count = factors.len();
                 let blocks = if count == 1 { vec![bank] } else { (0..count).map(|at| bank.block(at, count)).collect() };
                 let bank_of = |(number, (factor, block)): (usize, (Factor, Embeddings))| {
-                    let spread = metric.spread.as_ref().map(|spread| spread[number * rows..][..rows].to_vec());
+                    let spread = metric.spread_of(number, count).map(<[f32]>::to_vec);
                     (factor, Bank::new(block.into_compared(factor), factor.distance, spread))
                 };
                 Reference::Banks(factors.into_iter().zip(blocks).enumerate().map(bank_of).collect())

@@ -133,6 +133,13 @@ impl Metric {
         if recipe.normalise { scaled.normalise() } else { scaled }
     }
 
+    /// The spread of the rows of block `number` of `count` of the bank: [`Embeddings::block`].
+    pub fn spread_of(&self, number: usize, count: usize) -> Option<&[f32]> {
+        let spread = self.spread.as_ref()?;
+        let rows = spread.len() / count;
+        Some(&spread[number * rows..][..rows])
+    }
+
     /// The width of the embeddings.
     /// * `channels` — of the concatenated taps
     pub fn width(&self, channels: usize) -> usize {

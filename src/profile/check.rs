@@ -179,9 +179,11 @@ impl Profile {
         let of_each = self.bank.len() / factors.len();
         for row in 0..self.bank.len() {
             let (values, Factor { distance, from }) = (self.bank.row(row), factors[row / of_each]);
-            let length = values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-            if distance == Distance::Cosine && (length - 1.0).abs() > UNIT_TOLERANCE {
-                return Err(format!("its bank row {row} has length {length}, not 1"));
+            if distance == Distance::Cosine {
+                let length = values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+                if (length - 1.0).abs() > UNIT_TOLERANCE {
+                    return Err(format!("its bank row {row} has length {length}, not 1"));
+                }
             }
             if values[..from].iter().any(|value| *value != 0.0) {
                 return Err(format!("its bank row {row} is measured from column {from} on, but is not 0 before it"));

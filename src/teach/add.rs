@@ -112,8 +112,7 @@ fn grown(profile: &Profile, candidates: Candidates, options: &Options) -> (Learn
         let old = profile.bank.block(number, factors.len()).columns(factor.from).counted_as(view.normalised);
         let count = most.saturating_sub(rows_before);
         let new = view.select(&bank::choose_rows(&view, Some(&old), count, options, &|_| ()));
-        let spread = profile.metric.spread.as_ref().map(|spread| {
-            let of_old = &spread[number * rows_before..][..rows_before];
+        let spread = profile.metric.spread_of(number, factors.len()).map(|of_old| {
             let nearest = Bank::new(old.clone(), factor.distance, None).nearest(&new, 1);
             (of_old.to_vec(), nearest.into_iter().map(|(row, _)| of_old[row]).collect::<Vec<_>>())
         });

@@ -58,12 +58,13 @@ impl Lesson<'_> {
         self.options.recipe.held(self.extractor.channels())
     }
 
-    /// Height and width of the grid of embeddings of a part.
+    /// Height and width of the grid of embeddings of a part. In tiles its picture says so, and only smoothing asks.
     fn map_size(&self, part: usize) -> Result<[usize; 2], TeachError> {
-        match self.options.recipe.tiling {
-            None => Ok(self.extractor.grid()),
-            Some(_) => self.extractor.map_size(&self.load(part)?).map_err(self.named(part)),
+        let recipe = &self.options.recipe;
+        if recipe.tiling.is_none() || !recipe.smooth {
+            return Ok(self.extractor.grid());
         }
+        self.extractor.map_size(&self.load(part)?).map_err(self.named(part))
     }
 
     pub fn named(&self, part: usize) -> impl Fn(InspectError) -> TeachError + '_ {

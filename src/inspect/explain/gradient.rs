@@ -54,10 +54,10 @@ fn of_distance(recipe: &Recipe, metric: &Metric, bank: &Embeddings, query: &[f32
         return transposed(whitening, query.len(), &unit(whitened));
     }
     let factors = recipe.factors();
-    let rows = bank.len() / factors.len();
+    let count = factors.len();
     let of_factor = |(number, factor): (usize, &Factor)| {
-        let spread = metric.spread.as_ref().map(|spread| &spread[number * rows..][..rows]);
-        to_nearest(*factor, recipe.neighbours, &bank.block(number, factors.len()), spread, query)
+        let (block, spread) = (bank.block(number, count), metric.spread_of(number, count));
+        to_nearest(*factor, recipe.neighbours, &block, spread, query)
     };
     let mut each: Vec<(f32, Vec<f32>)> = factors.iter().enumerate().map(of_factor).collect();
     if each.len() == 1 {
