@@ -150,7 +150,7 @@ pub struct Threshold {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Promise {
     /// At most this fraction of good parts is rejected, with this confidence: the threshold is the `rank`-th smallest
-    /// of the scores of `parts` good parts that neither the bank nor any choice ever saw.
+    /// of the scores of `parts` good parts that nothing was chosen by or learned from, each by a bank without it.
     Bound { false_rejects: f64, confidence: f64, parts: usize, rank: usize },
     /// An estimate from k-fold scores; it carries no confidence.
     Estimate { false_rejects: f64, folds: usize, parts: usize },

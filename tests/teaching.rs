@@ -112,23 +112,23 @@ fn the_same_parts_and_seed_teach_the_same_profile_on_any_number_of_threads() {
 }
 
 #[test]
-fn sixty_parts_are_split_and_calibration_parts_never_reach_the_bank() {
+fn each_of_sixty_parts_is_in_the_bank_and_was_scored_by_one_without_it() {
     let model = Model::built_in();
     let belt = common::belt(64);
     let mut options = options(&model);
     options.recipe.input_px = [64, 64];
-    // A bank of every patch: a calibration part that was in it would score 0.
+    // A bank of every patch: a part that was in it would score 0.
     options.bank_rows = 100_000;
     let profile = taught(&model, &options, &belt, 60);
-    assert_eq!(profile.bank.len(), 40 * 64);
+    assert_eq!(profile.bank.len(), 60 * 64);
     assert!(profile.about.calibration.iter().all(|calibration| calibration.score > 1e-3));
     let about = &profile.about;
-    assert_eq!((about.calibration.len(), about.bank_parts), (20, 40));
-    assert!(matches!(about.threshold.promise, Promise::Bound { parts: 20, rank: 20, .. }));
+    assert_eq!((about.calibration.len(), about.bank_parts), (60, 60));
+    assert!(matches!(about.threshold.promise, Promise::Bound { parts: 60, rank: 60, .. }));
     let largest = about.calibration.iter().map(|calibration| calibration.score).fold(0.0, f32::max);
     assert_eq!(about.threshold.value, largest);
     let text = about.threshold.promise.to_string();
-    assert!(text.contains("95 % confidence, from 20 parts"), "{text}");
+    assert!(text.contains("95 % confidence, from 60 parts"), "{text}");
     let few = taught(&model, &options, &belt, 59).about.threshold.promise;
     assert!(matches!(few, Promise::Estimate { folds: 5, parts: 59, .. }));
     assert!(!few.to_string().contains("95 %"), "{few}");
@@ -197,13 +197,13 @@ fn added_parts_of_the_same_normal_restate_the_bound_from_all_calibration_parts()
     let parts = GoodParts::read(names(30), |part| Ok(belt.good_part(700 + part as u64))).unwrap();
     let added = add(&model, &profile, &options, &parts, &|_, _, _| ()).unwrap();
     assert!(
-        matches!(added.profile.about.threshold.promise, Promise::Bound { parts: 30, .. }),
+        matches!(added.profile.about.threshold.promise, Promise::Bound { parts: 70, .. }),
         "{:?}",
         added.profile.about.threshold
     );
-    assert_eq!(added.profile.about.calibration.len(), 30);
-    assert_eq!(added.profile.about.calibration[..20], profile.about.calibration[..]);
-    assert_eq!(added.profile.about.bank_parts, 60);
+    assert_eq!(added.profile.about.calibration.len(), 70);
+    assert_eq!(added.profile.about.calibration[..60], profile.about.calibration[..]);
+    assert_eq!(added.profile.about.bank_parts, 80);
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn a_part_that_was_taught_before_is_not_added_again_and_one_given_twice_counts_o
     assert_eq!((new.len(), new.duplicates().len()), (15, 61));
     assert_eq!(new.name(0), "060");
     let added = add(&model, &profile, &options, &new, &|_, _, _| ()).unwrap();
-    assert!(matches!(added.profile.about.threshold.promise, Promise::Bound { parts: 25, .. }));
+    assert!(matches!(added.profile.about.threshold.promise, Promise::Bound { parts: 65, .. }));
     assert!(added.profile.about.calibration.iter().all(|calibration| calibration.score > 1e-4));
     let nothing = GoodParts::read(names(60), |part| Ok(belt.good_part(part as u64))).unwrap();
     let nothing = nothing.without(&profile.about.taught);
@@ -290,7 +290,7 @@ fn a_bound_that_adding_cannot_give_is_refused() {
     options.max_false_rejects = Some(0.05);
     let parts = GoodParts::read(names(10), |part| Ok(belt.good_part(700 + part as u64))).unwrap();
     let error = add(&model, &estimate, &options, &parts, &|_, _, _| ()).unwrap_err().to_string();
-    assert!(error.contains("teach it anew from 177"), "{error}");
+    assert!(error.contains("teach it anew from 118"), "{error}");
     // Nor does an estimate outlive a new normal.
     options.max_false_rejects = None;
     let warm = GoodParts::read(names(12), |part| Ok(warm(&belt.good_part(800 + part as u64)))).unwrap();

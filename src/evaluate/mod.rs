@@ -4,7 +4,7 @@
 //! and `findings` say what that means, by the `metrics`; `report` draws it as one HTML page that a person can open,
 //! print and send. What is evaluated is what ships: the scores come from the same `Inspector::inspect` as on the line.
 //!
-//! Not here: choosing a threshold. It comes from the good parts of a calibration split alone, and whoever tunes it on
+//! Not here: choosing a threshold. It comes from good parts of the teaching alone, and whoever tunes it on
 //! a labelled test set reports a figure that the line will not keep.
 pub mod compare;
 pub mod dataset;

@@ -12,6 +12,7 @@ use crate::inspect::Extractor;
 use crate::inspect::bank::Bank;
 use crate::inspect::metric::Metric;
 use crate::teach::bank::Candidates;
+use crate::teach::lesson::Fold;
 
 /// What adding found.
 #[derive(Clone, Debug)]
@@ -59,7 +60,8 @@ pub fn add(
     let lesson = Lesson { extractor, options, parts, progress, metric: None, prototype: None, augmentation: None };
 
     let mut order: Vec<usize> = (0..parts.len()).collect();
-    let scores_before = lesson.scores(&before, &order)?;
+    let of = |total| move |done| progress(Stage::Calibrate, done, total);
+    let scores_before = lesson.scores(&before, &order, of(order.len()))?;
     let mut rejected_before = lesson.named_scores(&order, &scores_before);
     rejected_before.retain(|scored| scored.score > about.threshold.value);
     rejected_before.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -67,9 +69,9 @@ pub fn add(
     let joining = order.split_off(parts.len() / 3);
     let calibration = order;
 
-    let (learned, new_rows) = grown(profile, lesson.embed(&joining)?.0, options);
+    let (learned, new_rows) = grown(profile, lesson.embed(&joining)?, options);
 
-    let scores = lesson.scores(&lesson.inspector(&learned, f32::INFINITY)?, &calibration)?;
+    let scores = lesson.scores(&lesson.inspector(&learned, f32::INFINITY)?, &calibration, of(calibration.len()))?;
     let mut all = about.calibration.clone();
     all.extend(lesson.named_scores(&calibration, &scores));
     let scores: Vec<f32> = all.iter().map(|calibration| calibration.score).collect();
@@ -77,7 +79,8 @@ pub fn add(
     let threshold = restated(&about.threshold.promise, &scores, asked, rejected_before.len(), parts.len())?;
 
     let mut inspector = lesson.inspector(&learned, threshold.value)?;
-    let expected_catch = lesson.expected_catch(&inspector, &calibration)?;
+    let fold = Fold { inspector: inspector.fork(), parts: calibration };
+    let expected_catch = lesson.expected_catch(&[fold], threshold.value)?;
     let probe_score = inspector.inspect(&profile.probe).map_err(TeachError::from)?.score;
     let about = About {
         made_by: made_by(),
@@ -164,7 +167,8 @@ fn restated(
         Promise::Void { because } => because.clone(),
     };
     if let Some(asked) = asked {
-        return Err(CalibrateError::NoBound { asked, why: because }.into());
+        let parts = evidence::parts_for(calibrate::parts_needed(asked));
+        return Err(CalibrateError::NoBound { asked, why: because, parts }.into());
     }
     Ok(Threshold { value: calibrate::largest(scores)?, promise: Promise::Void { because } })
 }

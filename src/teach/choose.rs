@@ -6,8 +6,8 @@
 //! is tried on the [`Evidence`], at one input size after another; the best are tried with a larger bank too. The plain cosine
 //! recipe is left only for one that beats it by more than chance, and an inspection that takes twice as long must be worth it.
 //!
-//! What the choice sees: parts that the bank may hold, and real defects only where the user gave some. Calibration parts it
-//! never sees, so the threshold's promise is as good as without it.
+//! What the choice knows: the scores of the parts that the evidence judges, and of real defects where the user gave some.
+//! Those parts give no threshold, so its promise is as good as without a choice.
 //!
 //! Rejected: scores relative to the picture's median (synthetic defects are always in one place and speak for them,
 //! but they hide what is wrong with the whole picture: on a woven fabric the real AUROC fell from 0.94 to 0.72),
@@ -24,7 +24,7 @@ use half::f16;
 
 use super::augment::{Augment, Augmentation};
 use super::auto::AutoOptions;
-use super::evidence::{Evidence, Gathering, Material, Scores};
+use super::evidence::{self, Evidence, Gathering, Material, Scores};
 use super::learn;
 use super::study::Scoring;
 use super::{Options, Progress, Stage, TeachError, bank};
@@ -52,10 +52,10 @@ use quality::{draws, sure_gain, weigh};
 const EVIDENCE_BYTES: usize = 400 << 20;
 /// A part with a defect takes about so much less than a whole one.
 const CHANGED: usize = 4;
-/// With fewer parts of a product no head is tried.
-const LEAST_PARTS: usize = super::SPLIT_FROM;
+/// With fewer judged parts of a product no head is tried.
+const LEAST_JUDGED: usize = 45;
 /// With more parts of a product augmentation is not tried: then those that came show how parts may look.
-const FEW_PARTS: usize = super::SPLIT_FROM;
+const FEW_PARTS: usize = super::BOUND_FROM;
 /// So many of each input size are tried with the larger bank.
 const FINALISTS: usize = 2;
 /// Multiply–adds of the backbone for a pixel of its input, about: those of the built-in one.
@@ -224,7 +224,7 @@ impl Gathering {
 
 /// Whether anything is to be learned, there are parts enough to learn from, and the recipe takes a head.
 fn can_learn(recipe: &Recipe, auto: &AutoOptions, materials: &[Material]) -> bool {
-    let enough = materials.iter().all(|material| material.parts.len() >= LEAST_PARTS);
+    let enough = materials.iter().all(|material| evidence::judged(material.good_parts.len()) >= LEAST_JUDGED);
     auto.learns() && enough && recipe.head == HeadKind::Identity && !recipe.distance.is_gaussian()
 }
 

@@ -1,8 +1,9 @@
 //! The evidence on which a metric is chosen: good parts that its bank does not hold, against synthetic defects on them.
 //!
-//! No calibration part is ever seen. The parts are dealt into folds; each fold is judged by a bank of the others, so that
-//! one odd part is one of many. On every judged part a few defects are drawn, each of another kind and severity, from
-//! barely above the noise to plain. Real defects are among them only where the user gave some ([`super::known`]).
+//! Some of the parts are judged, dealt into folds, each fold by a bank of all the others, so that one odd part is one of
+//! many. On every judged part a few defects are drawn, each of another kind and severity, from barely above the noise to
+//! plain. Real defects are among them only where the user gave some ([`super::known`]). Parts that are not judged are in
+//! banks and nowhere else: no choice knows their scores and no head learns from them, so they may give the threshold.
 
 use std::ops::Range;
 
@@ -12,7 +13,7 @@ use super::augment::{Augmentation, load_variant};
 use super::defects::{Kind, Preset, Severity};
 use super::known::KnownDefects;
 use super::study::{Candidate, Changed, Scoring, Study};
-use super::{GoodParts, Options, TeachError, stream};
+use super::{BOUND_FROM, GoodParts, Options, TeachError, stream};
 use crate::inspect::compare::Comparison;
 use crate::inspect::recipe::Recipe;
 use crate::inspect::{Extractor, InspectError};
@@ -23,7 +24,7 @@ use sources::{Sources, plan};
 
 /// The judged parts are dealt into so many folds.
 pub(crate) const FOLDS: usize = 3;
-/// At most so many parts are judged.
+/// At most so many parts are judged, and of [`BOUND_FROM`] or more at most one half, for the others give the threshold.
 const MOST_JUDGED: usize = 120;
 /// The embeddings from which the bank of a fold is chosen may take so much memory.
 const CANDIDATE_BYTES: usize = 112 << 20;
@@ -32,8 +33,6 @@ const CANDIDATE_BYTES: usize = 112 << 20;
 #[derive(Clone, Copy)]
 pub struct Material<'a> {
     pub good_parts: &'a GoodParts<'a>,
-    /// Numbers among them that may be used; those of the calibration are not among these.
-    pub parts: &'a [usize],
     pub known: &'a KnownDefects<'a>,
 }
 
@@ -45,6 +44,8 @@ pub struct Evidence {
     known: Vec<KnownPicture>,
     /// The good parts, the first pictures of the study, by their numbers in the material.
     parts: Vec<usize>,
+    /// So many of them are judged, the first.
+    judged: usize,
 }
 
 /// The pictures of a fold, by their numbers in the study.
@@ -121,11 +122,9 @@ impl Evidence {
         options: &Options,
         step: impl Fn(usize, usize) + Sync,
     ) -> Result<Evidence, TeachError> {
-        let mut parts = material.parts.to_vec();
-        parts.shuffle(&mut stream(options.seed, 7_000_000));
+        let (mut parts, judged) = (order(material.good_parts.len(), options.seed), judged(material.good_parts.len()));
         // The same parts are judged at every input size, however many fit into memory.
         parts.truncate(how.most_parts.max(MOST_JUDGED));
-        let judged = parts.len().min(MOST_JUDGED);
         let planned = plan(judged);
         let whole = parts.len() + material.known.len();
         let total = whole + planned.len();
@@ -133,7 +132,7 @@ impl Evidence {
         let (mut study, known) = sources.see(how.halve_known, |done| step(done, total))?;
         let defects = sources.draw(&mut study, &planned, how.preset, |done| step(whole + done, total))?;
         let folds = deal(parts.len(), judged, &defects);
-        Ok(Evidence { study, folds, defects, known, parts })
+        Ok(Evidence { study, folds, defects, known, parts, judged })
     }
 
     /// Lets variants of the good parts join the banks, instead of those that did before.
@@ -173,6 +172,11 @@ impl Evidence {
 
     pub fn folds(&self) -> &[Fold] {
         &self.folds
+    }
+
+    /// Whether a good part of the study is judged in a fold; only from such parts a head may learn.
+    pub fn is_judged(&self, part: usize) -> bool {
+        part < self.judged
     }
 
     pub fn defects(&self) -> &[DrawnDefect] {
@@ -291,6 +295,31 @@ impl Evidence {
     }
 }
 
+/// The parts that no choice knows the scores of and no head learns from, in ascending order.
+/// * `count` — of all good parts; below [`BOUND_FROM`] there are none such
+pub fn not_judged(count: usize, seed: u64) -> Vec<usize> {
+    let mut parts = order(count, seed).split_off(judged(count));
+    parts.sort_unstable();
+    parts
+}
+
+/// So many of `count` parts are judged.
+pub fn judged(count: usize) -> usize {
+    if count < BOUND_FROM { count } else { MOST_JUDGED.min(count / 2) }
+}
+
+/// How many good parts leave so many that are not judged.
+pub fn parts_for(not_judged: usize) -> usize {
+    not_judged.saturating_add(MOST_JUDGED.min(not_judged)).max(BOUND_FROM)
+}
+
+/// The order of the parts: the first are judged.
+fn order(count: usize, seed: u64) -> Vec<usize> {
+    let mut parts: Vec<usize> = (0..count).collect();
+    parts.shuffle(&mut stream(seed, 7_000_000));
+    parts
+}
+
 /// Deals the first `judged` parts into folds.
 fn deal(count: usize, judged: usize, defects: &[DrawnDefect]) -> Vec<Fold> {
     let fold = |fold: usize| {
@@ -300,4 +329,42 @@ fn deal(count: usize, judged: usize, defects: &[DrawnDefect]) -> Vec<Fold> {
         Fold { bank, variants: Vec::new(), good, defects: on(true), lessons: on(false) }
     };
     (0..FOLDS.min(count)).map(fold).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::card::Model;
+    use crate::source::simulated::{Belt, BeltSettings};
+
+    #[test]
+    fn what_gives_the_threshold_is_in_every_bank_and_never_judged() {
+        let (model, belt) = (Model::built_in(), Belt::new(BeltSettings::default()));
+        let mut options = Options { seed: 3, ..Options::for_model(&model) };
+        options.recipe.input_px = [64, 64];
+        let names = (0..61).map(|part| part.to_string()).collect();
+        let good_parts = GoodParts::read(names, |part| Ok(belt.good_part(part as u64))).unwrap();
+        let extractor = Extractor::new(&model, &options.recipe).unwrap();
+        let material = Material { good_parts: &good_parts, known: &KnownDefects::none() };
+        let how = Gathering { most_parts: 100, preset: Preset::Mixed, halve_known: false };
+        let evidence = Evidence::gather(&extractor, &material, how, &options, |_, _| ()).unwrap();
+        let not_judged = not_judged(61, 3);
+        assert_eq!((not_judged.len(), not_judged.is_sorted()), (31, true));
+        for fold in evidence.folds() {
+            let judged: Vec<usize> = fold.good.iter().map(|part| evidence.parts[*part]).collect();
+            assert!(judged.len() == 10 && judged.iter().all(|part| !not_judged.contains(part)));
+            let bank: Vec<usize> = fold.bank.iter().map(|part| evidence.parts[*part]).collect();
+            assert!(not_judged.iter().all(|part| bank.contains(part)));
+        }
+        assert!(evidence.defects().iter().all(|defect| evidence.is_judged(defect.good)));
+    }
+
+    #[test]
+    fn a_bound_needs_so_many_parts_as_leave_enough_that_are_not_judged() {
+        for needed in [59, 60, 119, 120, 121, 299] {
+            let parts = parts_for(needed);
+            assert!((needed..needed + 2).contains(&not_judged(parts, 0).len()), "{needed} of {parts}");
+        }
+        assert_eq!((parts_for(59), parts_for(299), not_judged(59, 0).len()), (118, 419, 0));
+    }
 }

@@ -279,7 +279,8 @@ pub(super) fn rows(
     for (product, evidence) in (0..).zip(evidence) {
         let source = Source { evidence, product, preset, seed };
         let fold = &evidence.folds()[left_out.fold];
-        let (stop_good, learn_good): (Vec<usize>, Vec<usize>) = fold.bank.iter().partition(|part| stops(**part));
+        let may_be_seen = fold.bank.iter().filter(|part| evidence.is_judged(**part));
+        let (stop_good, learn_good): (Vec<usize>, Vec<usize>) = may_be_seen.partition(|part| stops(**part));
         let lessons = fold.lessons.iter().map(|defect| &evidence.defects()[*defect]).filter(may_teach);
         let (stop, lessons): (Vec<_>, Vec<_>) = lessons.partition(|defect| stops(defect.good));
         let lessons = lessons.into_iter().filter(|defect| how.synthetic && (all_kinds || !stopping(defect)));
@@ -287,7 +288,7 @@ pub(super) fn rows(
         let known: Vec<_> = evidence.known().iter().filter(|known| known.teaches).collect();
         if !known.is_empty() {
             let plain = Candidate::untrained(raw.clone());
-            let comparison = evidence.comparisons(&learn_good, &[plain], options)?.remove(0);
+            let comparison = evidence.comparisons(&fold.bank, &[plain], options)?.remove(0);
             let mut shown = Rows::new(channels);
             shown.collect_known(source, known.into_iter(), &comparison);
             // One row is no class.
@@ -356,8 +357,7 @@ mod tests {
         let names = (0..24).map(|part| part.to_string()).collect();
         let frames: Vec<_> = (0..24).map(|part| belt.good_part(part)).collect();
         let good_parts = GoodParts::read(names, |part| Ok(frames[part].clone())).unwrap();
-        let (parts, known): (Vec<_>, _) = ((0..24).collect(), KnownDefects::none());
-        let material = Material { good_parts: &good_parts, parts: &parts, known: &known };
+        let material = Material { good_parts: &good_parts, known: &KnownDefects::none() };
         let evidence = gather(&model, &options, Preset::Mixed, &[material], &|_, _, _| ()).unwrap();
         let how = LearnOptions::for_loss(Loss::default_of("softmax").unwrap());
         for left_out in LeftOut::folds() {

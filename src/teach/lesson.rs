@@ -1,7 +1,5 @@
 //! The steps of one teaching: embedding, learning, calibrating, trying defects.
 
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::augment::{Augmentation, load_variant};
@@ -9,7 +7,7 @@ use super::bank::{self, Candidates, Learned};
 use super::defects::{self, TRIALS, Trial};
 use super::known::KnownDefects;
 use super::parallel::in_parallel;
-use super::{FOLDS, GoodParts, Options, Progress, SPLIT_FROM, Stage, TRIED_PARTS, TeachError, check};
+use super::{BOUND_FROM, GoodParts, Options, Progress, Stage, TRIED_PARTS, TeachError, check};
 use crate::frame::Frame;
 use crate::inspect::card::Model;
 use crate::inspect::embedding::Embeddings;
@@ -17,6 +15,13 @@ use crate::inspect::metric::Metric;
 use crate::inspect::recipe::Distance;
 use crate::inspect::{Extractor, InspectError, Inspector};
 use crate::profile::{CalibrationScore, ExpectedCatch};
+
+/// Parts that are scored by what was taught from all others.
+pub struct Fold {
+    pub inspector: Inspector,
+    /// In ascending order.
+    pub parts: Vec<usize>,
+}
 
 /// The steps of one teaching.
 pub struct Lesson<'a> {
@@ -58,15 +63,6 @@ impl Lesson<'_> {
         self.options.recipe.held(self.extractor.channels())
     }
 
-    /// Height and width of the grid of embeddings of a part. In tiles its picture says so, and only smoothing asks.
-    fn map_size(&self, part: usize) -> Result<[usize; 2], TeachError> {
-        let recipe = &self.options.recipe;
-        if recipe.tiling.is_none() || !recipe.smooth {
-            return Ok(self.extractor.grid());
-        }
-        self.extractor.map_size(&self.load(part)?).map_err(self.named(part))
-    }
-
     pub fn named(&self, part: usize) -> impl Fn(InspectError) -> TeachError + '_ {
         move |source| TeachError::Inspect { part: self.parts.name(part).to_owned(), source: Box::new(source) }
     }
@@ -77,10 +73,9 @@ impl Lesson<'_> {
         parts.iter().zip(scores).map(named).collect()
     }
 
-    /// How many embeddings of each of `parts` parts may be candidates, for their memory; without a limit where they are
-    /// also what the parts are scored by.
+    /// How many embeddings of each of `parts` parts may be candidates, for their memory; all of few parts.
     pub fn rows_per_part(&self, parts: usize) -> usize {
-        if parts < SPLIT_FROM {
+        if parts < BOUND_FROM {
             return usize::MAX;
         }
         let bytes = parts * self.held() * size_of::<f32>();
@@ -89,9 +84,8 @@ impl Lesson<'_> {
         (self.options.candidate_bytes / shares / bytes).max(1)
     }
 
-    /// The concatenated taps of `parts`, and how many rows each part has: all have the same number, unless their frames
-    /// differ in size and so in their tiles.
-    pub fn embed(&self, parts: &[usize]) -> Result<(Candidates, Vec<usize>), TeachError> {
+    /// The concatenated taps of `parts`: the first of the candidates' parts is the first of these.
+    pub fn embed(&self, parts: &[usize]) -> Result<Candidates, TeachError> {
         let most = self.rows_per_part(parts.len());
         let [height, width] = self.extractor.grid();
         if self.options.recipe.distance == Distance::MahalanobisPerPosition && most < height * width {
@@ -104,11 +98,11 @@ impl Lesson<'_> {
         self.embed_all(parts, most, 1, |i| self.load(parts[i]))
     }
 
-    /// The same of their variants, of all variants of the first part, then of the next; nothing without an augmentation.
-    pub fn embed_variants(&self, parts: &[usize]) -> Result<(Candidates, Vec<usize>), TeachError> {
+    /// The same of their variants; nothing without an augmentation.
+    pub fn embed_variants(&self, parts: &[usize]) -> Result<Candidates, TeachError> {
         let Some(augmentation) = self.augmentation else {
             let none = Embeddings::new(self.extractor.channels(), vec![], false);
-            return Ok((Candidates::new(none, &[], 1), vec![]));
+            return Ok(Candidates::new(none, &[], 1));
         };
         let all: Vec<usize> = parts.iter().flat_map(|part| std::iter::repeat_n(*part, augmentation.count())).collect();
         let most = self.options.candidate_bytes / 2 / (all.len() * self.held() * size_of::<f32>());
@@ -128,7 +122,7 @@ impl Lesson<'_> {
         most: usize,
         each: usize,
         load: impl Fn(usize) -> Result<Frame, TeachError> + Sync,
-    ) -> Result<(Candidates, Vec<usize>), TeachError> {
+    ) -> Result<Candidates, TeachError> {
         let job = |extractor: &mut Extractor, i: usize| -> Result<Embeddings, TeachError> {
             let (embeddings, _) = extractor.run(&load(i)?).map_err(self.named(parts[i]))?;
             if embeddings.data().iter().any(|value| !value.is_finite()) {
@@ -148,7 +142,7 @@ impl Lesson<'_> {
         let mut all = Vec::with_capacity(rows.iter().sum::<usize>() * self.extractor.channels());
         embeddings.into_iter().for_each(|part| all.extend_from_slice(part.data()));
         let raw = Embeddings::new(self.extractor.channels(), all, false);
-        Ok((Candidates::new(raw, &rows, each), rows))
+        Ok(Candidates::new(raw, &rows, each))
     }
 
     /// The metric of the recipe and the bank, from the concatenated taps of some parts.
@@ -175,66 +169,72 @@ impl Lesson<'_> {
     }
 
     /// The score of each of `parts`.
-    pub fn scores(&self, inspector: &Inspector, parts: &[usize]) -> Result<Vec<f32>, TeachError> {
+    /// * `step` — told how many of them have one
+    pub fn scores(
+        &self,
+        inspector: &Inspector,
+        parts: &[usize],
+        step: impl Fn(usize) + Sync,
+    ) -> Result<Vec<f32>, TeachError> {
         let job = |inspector: &mut Inspector, i: usize| {
             Ok(inspector.inspect(&self.load(parts[i])?).map_err(self.named(parts[i]))?.score)
         };
-        let step = |done| (self.progress)(Stage::Calibrate, done, parts.len());
         in_parallel(parts.len(), self.options.threads, || inspector.fork(), job, step)
     }
 
-    /// The score of each part by a bank that was taught without its fold, and without the variants of its fold.
-    /// * the concatenated taps of the parts and how many rows each has, as [`Lesson::embed`] gives them; and those of
-    ///   their variants
-    pub fn fold_scores(
-        &self,
-        [(candidates, rows), (variants, variant_rows)]: [(&Candidates, &[usize]); 2],
-    ) -> Result<Vec<f32>, TeachError> {
-        let range = |rows: &[usize], at: usize| {
-            let first = rows[..at].iter().sum::<usize>();
-            first..first + rows[at]
+    /// The parts dealt into folds, with an inspector for each that was taught without them and without their variants.
+    /// * `candidates` — the concatenated taps of all parts, and those of their variants
+    pub fn folds(&self, candidates: &Candidates, parts: &[usize], count: usize) -> Result<Vec<Fold>, TeachError> {
+        let job = |(): &mut (), fold: usize| -> Result<Fold, TeachError> {
+            let own: Vec<usize> = parts.iter().copied().skip(fold).step_by(count).collect();
+            let is_other = |row: &usize| own.binary_search(&(candidates.parts[*row] as usize)).is_err();
+            let others: Vec<usize> = (0..candidates.parts.len()).filter(is_other).collect();
+            let learned = self.learn(candidates.select(&others), &|_| ());
+            Ok(Fold { inspector: self.inspector(&learned, f32::INFINITY)?, parts: own })
         };
-        let rows_of = |part: usize| range(rows, part);
-        let each = variant_rows.len() / rows.len();
-        let job = |(): &mut (), fold: usize| -> Result<Vec<f32>, TeachError> {
-            let is_other = |part: &usize| part % FOLDS != fold;
-            let others: Vec<usize> = (0..rows.len()).filter(is_other).flat_map(rows_of).collect();
-            let of_others = (0..variant_rows.len()).filter(|variant| is_other(&(variant / each)));
-            let of_others: Vec<usize> = of_others.flat_map(|variant| range(variant_rows, variant)).collect();
-            let mut bank = candidates.select(&others);
-            bank.extend(&variants.select(&of_others));
-            let learned = self.learn(bank, &|_| ());
-            let inspector = self.inspector(&learned, f32::INFINITY)?;
-            let own = |part: usize| candidates.raw.select(&rows_of(part).collect::<Vec<_>>());
-            (fold..rows.len()).step_by(FOLDS).map(|part| Ok(inspector.score(own(part), self.map_size(part)?))).collect()
-        };
-        let step = |done| (self.progress)(Stage::Calibrate, done, FOLDS);
+        let step = |done| (self.progress)(Stage::Folds, done, count);
         // Each fold holds its parts twice, as rows and as what the coreset compares.
-        let bytes = (candidates.raw.len() + variants.raw.len()) * self.held() * size_of::<f32>();
+        let bytes = candidates.raw.len() * self.held() * size_of::<f32>();
         let at_once = self.options.candidate_bytes / (2 * bytes);
-        let folds = in_parallel(FOLDS, at_once.clamp(1, self.options.threads.max(1)), || (), job, step)?;
-        Ok((0..rows.len()).map(|part| folds[part % FOLDS][part / FOLDS]).collect())
+        in_parallel(count, at_once.clamp(1, self.options.threads.max(1)), || (), job, step)
     }
 
-    /// How many synthetic defects, drawn on `parts`, the inspector's threshold catches.
-    pub fn expected_catch(&self, inspector: &Inspector, parts: &[usize]) -> Result<Vec<ExpectedCatch>, TeachError> {
-        let parts = &parts[..parts.len().min(TRIED_PARTS)];
-        let job = |inspector: &mut Inspector, i: usize| -> Result<bool, TeachError> {
-            let (defect, part) = (i / parts.len(), parts[i % parts.len()]);
-            let roi = self.options.recipe.roi_px;
-            let frame = TRIALS[defect].draw(&self.load(part)?, roi, &mut self.rng(1_000_000 + i as u64));
-            let inspection = inspector.inspect(&frame).map_err(self.named(part))?;
-            Ok(inspection.score > inspection.threshold)
-        };
-        let count = TRIALS.len() * parts.len();
-        let step = |done| (self.progress)(Stage::Defects, done, count);
-        let caught: Vec<bool> = in_parallel(count, self.options.threads, || inspector.fork(), job, step)?;
-        let catch = |(defect, caught): (&Trial, &[bool])| ExpectedCatch {
-            defect: defect.to_string(),
-            caught: caught.iter().filter(|caught| **caught).count(),
-            of: caught.len(),
-        };
-        Ok(TRIALS.iter().zip(caught.chunks(parts.len())).map(catch).collect())
+    /// The score of each part by the inspector of its fold.
+    /// * `parts` — those that were dealt
+    pub fn fold_scores(&self, folds: &[Fold], parts: &[usize]) -> Result<Vec<f32>, TeachError> {
+        let mut scores: Vec<Vec<f32>> = Vec::new();
+        for fold in folds {
+            let before: usize = scores.iter().map(Vec::len).sum();
+            let step = |done| (self.progress)(Stage::Calibrate, before + done, parts.len());
+            scores.push(self.scores(&fold.inspector, &fold.parts, step)?);
+        }
+        Ok((0..parts.len()).map(|at| scores[at % folds.len()][at / folds.len()]).collect())
+    }
+
+    /// How many synthetic defects, drawn on some parts of each fold, lie above the threshold.
+    pub fn expected_catch(&self, folds: &[Fold], threshold: f32) -> Result<Vec<ExpectedCatch>, TeachError> {
+        let most = TRIED_PARTS.div_ceil(folds.len());
+        let tried = || folds.iter().map(|fold| (&fold.inspector, &fold.parts[..fold.parts.len().min(most)]));
+        let count = TRIALS.len() * tried().map(|(_, parts)| parts.len()).sum::<usize>();
+        let empty = |defect: &Trial| ExpectedCatch { defect: defect.to_string(), caught: 0, of: 0 };
+        let (mut catch, mut before): (Vec<_>, _) = (TRIALS.iter().map(empty).collect(), 0);
+        for (inspector, parts) in tried() {
+            let job = |inspector: &mut Inspector, i: usize| -> Result<bool, TeachError> {
+                let (defect, part) = (i / parts.len(), parts[i % parts.len()]);
+                let rng = &mut self.rng(1_000_000 + (before + i) as u64);
+                let frame = TRIALS[defect].draw(&self.load(part)?, self.options.recipe.roi_px, rng);
+                Ok(inspector.inspect(&frame).map_err(self.named(part))?.score > threshold)
+            };
+            let step = |done| (self.progress)(Stage::Defects, before + done, count);
+            let jobs = TRIALS.len() * parts.len();
+            let caught: Vec<bool> = in_parallel(jobs, self.options.threads, || inspector.fork(), job, step)?;
+            for (catch, caught) in catch.iter_mut().zip(caught.chunks(parts.len().max(1))) {
+                catch.caught += caught.iter().filter(|caught| **caught).count();
+                catch.of += caught.len();
+            }
+            before += jobs;
+        }
+        Ok(catch)
     }
 
     /// How many known defects the inspector's threshold catches, of those that no head has learned from.
@@ -265,17 +265,4 @@ impl Lesson<'_> {
     pub fn probe(&self, part: usize) -> Result<Frame, TeachError> {
         Ok(defects::plain_line(&self.load(part)?, self.options.recipe.roi_px, &mut self.rng(u64::MAX)))
     }
-}
-
-/// The parts for the calibration and those for the bank, each in ascending order; no calibration below [`SPLIT_FROM`].
-pub fn split(count: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {
-    let mut order: Vec<usize> = (0..count).collect();
-    if count < SPLIT_FROM {
-        return (Vec::new(), order);
-    }
-    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-    let mut bank = order.split_off(count / 3);
-    order.sort_unstable();
-    bank.sort_unstable();
-    (order, bank)
 }

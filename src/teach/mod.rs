@@ -4,9 +4,9 @@
 //! a head or a score of patches where that is better still; `lesson` then embeds, `bank` takes rows by `coreset`, and
 //! `calibrate` sets the threshold. Several products share the metric and nothing else.
 //!
-//! A third of the parts, drawn by the seed, is kept from the bank and from every choice; their scores give the
-//! threshold and its promise. With fewer than [`SPLIT_FROM`] parts that would leave too few to say anything, so k-fold
-//! scores stand in, and the profile says that its promise is an estimate.
+//! The bank has all parts. The threshold comes from the scores of those that nothing was chosen by or learned from, each by
+//! a bank without it (`calibrate`). With fewer than [`BOUND_FROM`] parts no bound that is worth a word would follow; then
+//! all are scored so, and the profile says that its promise is an estimate.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -53,8 +53,9 @@ pub use parts::GoodParts;
 
 /// The fewest good parts that anything can be taught from.
 pub const MIN_PARTS: usize = 10;
-/// From this many parts on, a third is set aside for the threshold; below, k-fold scores stand in.
-pub const SPLIT_FROM: usize = 60;
+/// From this many parts on the threshold has a bound; below, it is an estimate.
+pub const BOUND_FROM: usize = 60;
+/// The parts that give the threshold are dealt into so many folds.
 const FOLDS: usize = 5;
 /// On so many calibration parts each synthetic defect is tried.
 const TRIED_PARTS: usize = 10;
@@ -77,7 +78,7 @@ pub struct Options {
     /// The largest fraction of good parts to be rejected; if absent [`calibrate::USUAL_BOUND`], or what fewer parts allow.
     pub max_false_rejects: Option<f64>,
     /// The most memory for the embeddings from which the bank is chosen; with more parts, fewer of each are looked at,
-    /// but all of each below [`SPLIT_FROM`] parts. Teaching as a whole takes about twice as much.
+    /// but all of each below [`BOUND_FROM`] parts. Teaching as a whole takes about twice as much.
     pub candidate_bytes: usize,
     pub threads: usize,
     pub seed: u64,
@@ -140,8 +141,9 @@ pub enum MetricChoice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     Embed,
-    Bank,
+    Folds,
     Calibrate,
+    Bank,
     Defects,
     Evidence,
     Choose,
@@ -152,8 +154,9 @@ impl std::fmt::Display for Stage {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.write_str(match self {
             Stage::Embed => "embedding good parts",
-            Stage::Bank => "choosing the bank",
+            Stage::Folds => "leaving parts out",
             Stage::Calibrate => "calibrating the threshold",
+            Stage::Bank => "choosing the bank",
             Stage::Defects => "trying synthetic defects",
             Stage::Evidence => "gathering evidence",
             Stage::Choose => "comparing metrics",
@@ -168,7 +171,7 @@ pub type Progress<'a> = &'a (dyn Fn(Stage, usize, usize) + Sync);
 #[derive(Debug, thiserror::Error)]
 pub enum TeachError {
     #[error(
-        "{found} good parts were given; at least {MIN_PARTS} are needed, and 177 or more for a bound of 5 % false rejects"
+        "{found} good parts were given; at least {MIN_PARTS} are needed, and 118 or more for a bound of 5 % false rejects"
     )]
     TooFew { found: usize },
     #[error(
@@ -225,19 +228,15 @@ pub fn teach_products(
     check_products(options, products)?;
     let given = Options { metric: MetricChoice::Given, ..options.clone() };
     Lesson::new(model, &given, products[0].good, progress)?;
-    let splits: Vec<_> = products.iter().map(|product| lesson::split(product.good.len(), options.seed)).collect();
-    let materials: Vec<Material> = products
-        .iter()
-        .zip(&splits)
-        .map(|(product, (_, bank))| Material { good_parts: product.good, parts: bank, known: product.known })
-        .collect();
+    let materials: Vec<Material> =
+        products.iter().map(|product| Material { good_parts: product.good, known: product.known }).collect();
     let choice = match &options.metric {
         MetricChoice::Given => None,
         MetricChoice::Auto(auto) => Some(choose::choose(model, options, auto, &materials, progress)?),
         MetricChoice::Learned(how) => Some(learn::learn(model, options, how, &materials, progress)?),
     };
-    let finish = |(number, (product, split))| finish(model, options, product, number, split, choice.as_ref(), progress);
-    products.iter().zip(&splits).enumerate().map(finish).collect()
+    let finish = |(number, product)| finish(model, options, product, number, choice.as_ref(), progress);
+    products.iter().enumerate().map(finish).collect()
 }
 
 /// Refuses what cannot be taught, before minutes are spent on it.
@@ -274,13 +273,11 @@ fn check_products(options: &Options, products: &[Product]) -> Result<(), TeachEr
 
 /// The profile of one product.
 /// * `number` — its place among the products of the choice
-/// * `split` — the parts for the calibration and those for the bank
 fn finish(
     model: &Model,
     options: &Options,
     product: &Product,
     number: usize,
-    (calibration, bank): &(Vec<usize>, Vec<usize>),
     choice: Option<&Choice>,
     progress: Progress,
 ) -> Result<Profile, TeachError> {
@@ -295,29 +292,28 @@ fn finish(
     if lesson.prototype.is_some() {
         lesson.augmentation = None;
     }
-    let (learned, scores, threshold) = if calibration.is_empty() {
-        let (mut candidates, rows) = lesson.embed(bank)?;
-        let (variants, variant_rows) = lesson.embed_variants(bank)?;
-        let scores = lesson.fold_scores([(&candidates, &rows), (&variants, &variant_rows)])?;
-        candidates.extend(&variants);
-        let mut threshold = calibrate::estimated(&scores, FOLDS)?;
-        if lesson.metric.is_some() {
-            let because =
-                "the head has learned from the very parts that gave the threshold, which are too few to set some aside";
-            threshold.promise = Promise::Void { because: because.to_owned() };
-        }
-        (lesson.learn(candidates, &lesson.bank_step()), scores, threshold)
+    let all: Vec<usize> = (0..parts.len()).collect();
+    let bounded = parts.len() >= BOUND_FROM;
+    let judges =
+        if bounded && choice.is_some() { evidence::not_judged(parts.len(), options.seed) } else { all.clone() };
+    let mut candidates = lesson.embed(&all)?;
+    candidates.extend(&lesson.embed_variants(&all)?);
+    let folds = lesson.folds(&candidates, &judges, FOLDS)?;
+    let scores = lesson.fold_scores(&folds, &judges)?;
+    let mut threshold = if bounded {
+        calibrate::bounded(&scores, options.max_false_rejects)?
     } else {
-        let mut candidates = lesson.embed(bank)?.0;
-        candidates.extend(&lesson.embed_variants(bank)?.0);
-        let learned = lesson.learn(candidates, &lesson.bank_step());
-        let scores = lesson.scores(&lesson.inspector(&learned, f32::INFINITY)?, calibration)?;
-        let threshold = calibrate::bounded(&scores, options.max_false_rejects)?;
-        (learned, scores, threshold)
+        calibrate::estimated(&scores, folds.len())?
     };
-    let judges = if calibration.is_empty() { bank } else { calibration };
+    if !bounded && lesson.metric.is_some() {
+        let because =
+            "the head has learned from the very parts that gave the threshold, which are too few to set some aside";
+        threshold.promise = Promise::Void { because: because.to_owned() };
+    }
+    let mut expected_catch = lesson.expected_catch(&folds, threshold.value)?;
+    drop(folds);
+    let learned = lesson.learn(candidates, &lesson.bank_step());
     let mut inspector = lesson.inspector(&learned, threshold.value)?;
-    let mut expected_catch = lesson.expected_catch(&inspector, judges)?;
     let (has_learned, chose) = (lesson.metric.is_some(), matches!(options.metric, MetricChoice::Auto(_)));
     expected_catch.extend(lesson.known_catch(&mut inspector, product.known, has_learned, chose)?);
     let probe = lesson.probe(judges[0])?;
@@ -332,8 +328,8 @@ fn finish(
         recipe: options.recipe.clone(),
         threshold,
         taught: parts.hashes().to_vec(),
-        calibration: lesson.named_scores(judges, &scores),
-        bank_parts: bank.len(),
+        calibration: lesson.named_scores(&judges, &scores),
+        bank_parts: parts.len(),
         seed: options.seed,
         probe_score,
         augmentation: lesson.augmentation.map(|augmentation| augmentation.name().to_owned()),
@@ -353,7 +349,7 @@ pub fn teach_bank(
 ) -> Result<Learned, TeachError> {
     let lesson = Lesson::new(model, options, parts, progress)?;
     let all: Vec<usize> = (0..parts.len()).collect();
-    Ok(lesson.learn(lesson.embed(&all)?.0, &lesson.bank_step()))
+    Ok(lesson.learn(lesson.embed(&all)?, &lesson.bank_step()))
 }
 
 /// Refuses a bound that so many parts cannot give, before minutes are spent on them.
@@ -363,9 +359,13 @@ fn check_bound(options: &Options, count: usize) -> Result<(), CalibrateError> {
         return Err(CalibrateError::Impossible(asked));
     }
     let needed = calibrate::parts_needed(asked);
-    match SPLIT_FROM.max(needed.saturating_mul(3)).checked_sub(count) {
+    let (found, to_teach) = match options.metric {
+        MetricChoice::Given => (count, needed),
+        _ => (count - evidence::judged(count), evidence::parts_for(needed)),
+    };
+    match BOUND_FROM.max(to_teach).checked_sub(count) {
         None | Some(0) => Ok(()),
-        Some(more) => Err(CalibrateError::TooFew { asked, needed, found: count / 3, more }),
+        Some(more) => Err(CalibrateError::TooFew { asked, needed, found, more }),
     }
 }
 

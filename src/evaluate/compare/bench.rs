@@ -14,7 +14,7 @@ use crate::teach::defects::Preset;
 use crate::teach::evidence::{Evidence, Gathering, Material};
 use crate::teach::known::KnownDefects;
 use crate::teach::study::{Candidate, Scoring, Study};
-use crate::teach::{GoodParts, MIN_PARTS, Options, Progress, Stage, TeachError, lesson};
+use crate::teach::{GoodParts, MIN_PARTS, Options, Progress, Stage, TeachError};
 
 /// At most so many pictures of `train/good` are used, evenly spread over them.
 pub const MOST_TRAIN: usize = 300;
@@ -85,12 +85,11 @@ impl<'a> Bench<'a> {
         Options { seed, ..self.options.clone() }
     }
 
-    /// Good parts and synthetic defects on them, of the parts that a teaching by that seed would put into its bank.
+    /// Good parts and synthetic defects on them, as a teaching by that seed would choose by.
     pub fn evidence(&self, preset: Preset, seed: u64) -> Result<Evidence, TeachError> {
         let how = Gathering::within_memory(&self.model.card, self.extractor.recipe(), 1, preset);
-        let (_, parts) = lesson::split(self.parts.len(), seed);
         let step = |done, total| (self.progress)(Stage::Evidence, done, total);
-        let material = Material { good_parts: &self.parts, parts: &parts, known: &KnownDefects::none() };
+        let material = Material { good_parts: &self.parts, known: &KnownDefects::none() };
         Evidence::gather(&self.extractor, &material, how, &self.seeded(seed), step)
     }
 

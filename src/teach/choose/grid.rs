@@ -33,8 +33,8 @@ pub(super) fn sizes(
 ) -> Result<Vec<[usize; 2]>, TeachError> {
     let plain = options.recipe.input_px;
     let mut shorter = usize::MAX;
-    for Material { good_parts, parts, .. } in materials {
-        let first = good_parts.load(parts[0]).map_err(TeachError::Load)?;
+    for Material { good_parts, .. } in materials {
+        let first = good_parts.load(0).map_err(TeachError::Load)?;
         let shown = options.recipe.roi_px.map_or((first.width(), first.height()), |roi| (roi.width, roi.height));
         shorter = shorter.min(shown.0.min(shown.1) as usize);
     }
