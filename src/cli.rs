@@ -127,7 +127,7 @@ pub struct LearnArgs {
     /// The most memory that the bank may take, in MiB
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub bank_mib: u32,
-    /// The most memory for the embeddings that the bank is chosen from, in MiB; below 60 parts all are looked at
+    /// The most memory for the embeddings that the bank is chosen from, in MiB
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub candidates_mib: u32,
     /// Variants of the good parts that join the bank: light, mirrored, tilted (5 and 10°), turned (every eighth of a turn), or

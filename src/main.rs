@@ -11,8 +11,6 @@ use signal_hook::consts::SIGPIPE;
 
 /// What a shell reports of a command that a closed pipe ended.
 const SIGPIPE_STATUS: i32 = 128 + SIGPIPE;
-/// Blocks of so many bytes go back to the system as soon as they are free.
-const GIVEN_BACK: libc::c_int = 4 << 20;
 
 fn main() -> ExitCode {
     let verb = Cli::parse().verb;
@@ -27,14 +25,14 @@ fn main() -> ExitCode {
     std::panic::catch_unwind(|| run(verb)).unwrap_or(ExitCode::from(verbs::BUG))
 }
 
-/// Keeps the memory of a teaching to what it uses. By itself glibc keeps blocks of up to 32 MiB once some were freed, and
+/// Keeps the memory of a teaching to what it uses: blocks of 4 MiB go back as soon as they are free. By itself glibc keeps blocks of up to 32 MiB once some were freed, and
 /// what lies between them: of one teaching 1.1 GiB, where 0.8 are used at most. The daemon is left alone: it asks for
 /// nothing while it runs.
 fn give_memory_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it takes two numbers, and no other thread runs yet.
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, GIVEN_BACK);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 4 << 20);
     }
 }
 

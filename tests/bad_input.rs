@@ -88,7 +88,7 @@ fn recipes_that_cannot_be_are_refused() {
     refuses(&format!("{teach} --taps stage9"), path, 65, "no tap 'stage9'");
     refuses(&format!("{teach} --pool 2 --input-px 96"), path, 65, "must be odd");
     refuses(&format!("{teach} --roi 100,100,64,64 --input-px 96"), path, 65, "outside the frame of 128 × 128");
-    refuses(&format!("{teach} --max-false-rejects 1% --input-px 96"), path, 65, "885 more good parts");
+    refuses(&format!("{teach} --max-false-rejects 1% --input-px 96"), path, 65, "407 more good parts");
     refuses(&format!("{teach} --max-false-rejects 20% --input-px 96"), path, 65, "48 more good parts");
     refuses(&format!("{teach} --pca 5000"), path, 65, "can be 1 to 152 wide");
     refuses(&format!("{teach} --neighbours 5000"), path, 65, "more neighbours than bank rows");

@@ -5,9 +5,10 @@ use rejectd::evaluate::metrics::auroc;
 use rejectd::inspect::Inspector;
 use rejectd::inspect::card::Model;
 use rejectd::inspect::recipe::HeadKind;
-use rejectd::profile::Profile;
+use rejectd::profile::{Profile, Promise};
 use rejectd::source::simulated::{Belt, BeltSettings};
 use rejectd::teach::auto::AutoOptions;
+use rejectd::teach::evidence::not_judged;
 use rejectd::teach::learn::LearnOptions;
 use rejectd::teach::losses::Loss;
 use rejectd::teach::{GoodParts, MetricChoice, Options, teach};
@@ -52,8 +53,18 @@ fn auto_says_what_it_chose_is_repeatable_and_is_not_worse_than_the_plain_metric(
     let (plain, found) = (real_auroc(&plain), real_auroc(&auto));
     println!("plain {plain:.3}, auto {found:.3}: {}", chosen.because);
     assert!(found >= plain - 0.05, "auto {found}, plain {plain}");
+    assert_nothing_that_chose_gives_the_threshold(&auto);
     let again = taught(MetricChoice::Auto(AutoOptions::default()), 0);
     assert_eq!((&again.about.recipe, &again.bank), (&auto.about.recipe, &auto.bank));
+}
+
+/// Of a profile from [`taught`].
+fn assert_nothing_that_chose_gives_the_threshold(profile: &Profile) {
+    let expected: Vec<String> = not_judged(64, 0).iter().map(|part| format!("{part:03}")).collect();
+    let about = &profile.about;
+    assert_eq!(about.calibration.iter().map(|scored| scored.part.clone()).collect::<Vec<_>>(), expected);
+    assert!(matches!(about.threshold.promise, Promise::Bound { parts: 32, .. }), "{:?}", about.threshold);
+    assert_eq!(about.bank_parts, 64);
 }
 
 #[test]
@@ -86,6 +97,7 @@ fn a_head_learned_by_name_is_in_the_profile_and_survives_its_file() {
         assert_eq!(profile.about.recipe.head, HeadKind::Linear, "{name}");
         let profile = Profile::from_bytes(&profile.to_bytes(), name).unwrap();
         assert!(profile.about.chosen.is_some());
+        assert_nothing_that_chose_gives_the_threshold(&profile);
         Inspector::new(&Model::built_in(), &profile).unwrap().verify_probe(&profile).unwrap();
     }
 }

@@ -290,7 +290,7 @@ fn a_bound_that_adding_cannot_give_is_refused() {
     options.max_false_rejects = Some(0.05);
     let parts = GoodParts::read(names(10), |part| Ok(belt.good_part(700 + part as u64))).unwrap();
     let error = add(&model, &estimate, &options, &parts, &|_, _, _| ()).unwrap_err().to_string();
-    assert!(error.contains("teach it anew from 118"), "{error}");
+    assert!(error.contains("teach it anew from 117"), "{error}");
     // Nor does an estimate outlive a new normal.
     options.max_false_rejects = None;
     let warm = GoodParts::read(names(12), |part| Ok(warm(&belt.good_part(800 + part as u64)))).unwrap();

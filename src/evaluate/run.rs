@@ -175,7 +175,7 @@ fn trial(
         seed: about.seed,
         figures: Figures::of(&good, &anomalous, threshold, bound, judged.pixels.as_ref()),
         agrees: findings::agrees(&promise, false_rejects, good.len()),
-        shift: findings::shift(&calibration, &good, &promise, about.seed),
+        shift: findings::shift(&calibration, &good, about.seed),
         metric: profile::steps(&about.recipe),
         threshold,
         promise,

@@ -258,26 +258,16 @@ impl Inspector {
         Ok(self.judge(raw, grid, timings))
     }
 
-    /// The score of what the extractor gave.
-    /// * `raw` — the concatenated taps, (P, C)
-    /// * `grid` — height and width of their grid, [`Extractor::map_size`] of the frame
-    pub fn score(&self, raw: Embeddings, grid: [usize; 2]) -> f32 {
-        score::score(&self.distances(raw, grid), self.recipe().score)
-    }
-
-    /// What the score is taken from, (P,).
-    fn distances(&self, raw: Embeddings, grid: [usize; 2]) -> Vec<f32> {
-        let distances = self.comparison.distances(raw);
-        if self.recipe().smooth { smooth::smooth(&distances, grid) } else { distances }
-    }
-
     /// Judges what the extractor gave.
     /// * `raw` — the concatenated taps, (P, C)
     /// * `grid` — height and width of their grid, [`Extractor::map_size`] of the frame
     /// * `timings` — what their making took
     pub fn judge(&self, raw: Embeddings, grid: [usize; 2], timings: StageTimings) -> Inspection {
         let mut stage = Stopwatch::start();
-        let distances = self.distances(raw, grid);
+        let mut distances = self.comparison.distances(raw);
+        if self.recipe().smooth {
+            distances = smooth::smooth(&distances, grid);
+        }
         let score = score::score(&distances, self.recipe().score);
         let [height, width] = grid;
         Inspection {

@@ -1,8 +1,8 @@
 //! Adding good parts to a profile without teaching it all anew.
 //!
-//! The bank only grows, so the distance of any part to it can only shrink: the stored calibration scores are still
-//! upper bounds of what those parts would score now, and a threshold from them still keeps its promise. New parts are
-//! scored before they join. If more of them lie above the old threshold than its bound makes plausible, they are a new
+//! The bank only grows, so the distance of any part to it can only shrink. The bank of each fold would have grown likewise, so
+//! the stored calibration scores are no lower than such a teaching would give, and a threshold from them still keeps its
+//! promise. New parts are scored before they join. If more of them lie above the old threshold than its bound makes plausible, they are a new
 //! normal, the old calibration parts no longer stand for what the line brings, and the bound is declared void.
 
 use rand::seq::SliceRandom;

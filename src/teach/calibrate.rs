@@ -6,9 +6,9 @@
 //! with 95 % confidence": x depends on n and r alone.
 //!
 //! To set n parts aside for good would waste them. So they are dealt into folds, each scored by a bank of all other parts,
-//! and the bank that is shipped has them all. For each fold the above holds to the letter. For all together it is taken to
-//! hold: as if the folds were drawn apart, and as if a good part lay no farther from a bank of all parts than from one
-//! of fewer. `docs/results.md` has how often such a threshold kept its bound, beside one from as many parts set aside.
+//! and the bank that is shipped has them all. For each fold the above holds to the letter, if the recipe was given. For all
+//! together it is taken to hold: as if the folds were drawn apart, and as if a good part lay no farther from a bank of all
+//! parts than from one of fewer. So it is for a recipe that was chosen: the parts were in the banks of the choice. `docs/results.md` has how often such a threshold kept its bound, beside one from as many parts set aside.
 //!
 //! # Source  Vovk 2015, Cross-conformal predictors, Annals of Mathematics and Artificial Intelligence 74; for anomaly detection
 //! Hennhöfer and Preisach 2024, arXiv:2402.16388. Differs: a bound with a confidence instead of a mean.
@@ -36,7 +36,7 @@ pub enum CalibrateError {
          or more good parts, or leave out --max-false-rejects", percent(*.asked), .parts
     )]
     NoBound { asked: f64, why: String, parts: usize },
-    #[error("there are no calibration scores; at least one good part must be left out of the bank")]
+    #[error("there are no calibration scores; at least one good part must give one")]
     NoScores,
     #[error("the score of a calibration part is not a number; the model is not usable with these parts")]
     NotANumber,
@@ -61,6 +61,7 @@ pub fn bounded(scores: &[f32], asked: Option<f64>) -> Result<Threshold, Calibrat
         Some(asked) => {
             let needed = parts_needed(asked);
             if parts < needed {
+                // Of parts that are added a third calibrates.
                 let more = (needed - parts).saturating_mul(3);
                 return Err(CalibrateError::TooFew { asked, needed, found: parts, more });
             }

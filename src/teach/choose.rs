@@ -7,7 +7,7 @@
 //! recipe is left only for one that beats it by more than chance, and an inspection that takes twice as long must be worth it.
 //!
 //! What the choice knows: the scores of the parts that the evidence judges, and of real defects where the user gave some.
-//! Those parts give no threshold, so its promise is as good as without a choice.
+//! The parts that give the threshold are in its banks, but it never knows how they score.
 //!
 //! Rejected: scores relative to the picture's median (synthetic defects are always in one place and speak for them,
 //! but they hide what is wrong with the whole picture: on a woven fabric the real AUROC fell from 0.94 to 0.72),
@@ -27,7 +27,7 @@ use super::auto::AutoOptions;
 use super::evidence::{self, Evidence, Gathering, Material, Scores};
 use super::learn;
 use super::study::Scoring;
-use super::{Options, Progress, Stage, TeachError, bank};
+use super::{BOUND_FROM, Options, Progress, Stage, TeachError, bank};
 use crate::inspect::card::{Model, ModelCard};
 use crate::inspect::embedding::Embeddings;
 use crate::inspect::metric::Metric;
@@ -52,10 +52,10 @@ use quality::{draws, sure_gain, weigh};
 const EVIDENCE_BYTES: usize = 400 << 20;
 /// A part with a defect takes about so much less than a whole one.
 const CHANGED: usize = 4;
-/// With fewer judged parts of a product no head is tried.
+/// With fewer judged parts of a product no head is tried, nor where they would have to give the threshold too.
 const LEAST_JUDGED: usize = 45;
 /// With more parts of a product augmentation is not tried: then those that came show how parts may look.
-const FEW_PARTS: usize = super::BOUND_FROM;
+const FEW_PARTS: usize = BOUND_FROM;
 /// So many of each input size are tried with the larger bank.
 const FINALISTS: usize = 2;
 /// Multiply–adds of the backbone for a pixel of its input, about: those of the built-in one.
@@ -224,7 +224,8 @@ impl Gathering {
 
 /// Whether anything is to be learned, there are parts enough to learn from, and the recipe takes a head.
 fn can_learn(recipe: &Recipe, auto: &AutoOptions, materials: &[Material]) -> bool {
-    let enough = materials.iter().all(|material| evidence::judged(material.good_parts.len()) >= LEAST_JUDGED);
+    let enough = |count| count >= BOUND_FROM && evidence::judged(count) >= LEAST_JUDGED;
+    let enough = materials.iter().all(|material| enough(material.good_parts.len()));
     auto.learns() && enough && recipe.head == HeadKind::Identity && !recipe.distance.is_gaussian()
 }
 

@@ -1,7 +1,7 @@
 //! `--metric NAME`: a head that is learned by one loss from good parts and synthetic defects, on a frozen backbone.
 //!
 //! Siamese and triplet training are this same head with shared weights; the loss alone differs. The head learns from
-//! some of the bank's parts, and the step is kept that serves best on others and on kinds of defects that it did not
+//! some of the judged parts, and the step is kept that serves best on others and on kinds of defects that it did not
 //! learn from. Whether it beats the raw embedding is measured on further parts and said in the profile; by name it is
 //! shipped either way, by `auto` only if the same training without a family of kinds tells that family better too.
 
@@ -288,7 +288,7 @@ pub(super) fn rows(
         let known: Vec<_> = evidence.known().iter().filter(|known| known.teaches).collect();
         if !known.is_empty() {
             let plain = Candidate::untrained(raw.clone());
-            let comparison = evidence.comparisons(&fold.bank, &[plain], options)?.remove(0);
+            let comparison = evidence.comparisons(&learn_good, &[plain], options)?.remove(0);
             let mut shown = Rows::new(channels);
             shown.collect_known(source, known.into_iter(), &comparison);
             // One row is no class.
@@ -345,9 +345,10 @@ mod tests {
     use super::*;
     use crate::source::simulated::{Belt, BeltSettings};
     use crate::teach::GoodParts;
-    use crate::teach::evidence::Fold;
+    use crate::teach::evidence::{self, Fold};
     use crate::teach::known::KnownDefects;
     use crate::teach::samples::number;
+    use crate::teach::study::Scoring;
 
     #[test]
     fn what_judges_a_fold_is_new_to_what_was_learned_without_it() {
@@ -380,5 +381,30 @@ mod tests {
         assert_eq!(all.len(), 24);
         let judging = |kind| LeftOut::folds().filter(|left_out| left_out.judges(kind)).count();
         assert!(Kind::ALL.into_iter().all(|kind| judging(kind) == 1 && LeftOut::SHIPPED.may_teach(kind)));
+    }
+
+    #[test]
+    fn nothing_is_learned_from_parts_that_give_the_threshold() {
+        let (model, belt) = (Model::built_in(), Belt::new(BeltSettings::default()));
+        let mut options = Options::for_model(&model);
+        options.recipe.input_px = [64, 64];
+        let how = LearnOptions::for_loss(Loss::default_of("softmax").unwrap());
+        let not_judged = evidence::not_judged(61, options.seed);
+        let learned = |other: u64| {
+            // Other pictures of the parts that are not judged.
+            let picture = |part: usize| part as u64 + if not_judged.contains(&part) { other } else { 0 };
+            let names = (0..61).map(|part| part.to_string()).collect();
+            let good_parts = GoodParts::read(names, |part| Ok(belt.good_part(picture(part)))).unwrap();
+            let material = Material { good_parts: &good_parts, known: &KnownDefects::none() };
+            let evidence = gather(&model, &options, Preset::Mixed, &[material], &|_, _, _| ()).unwrap();
+            let (learn, held_out) = rows(&evidence, &options.recipe, &how, LeftOut::SHIPPED, &options).unwrap();
+            let unlearned =
+                evidence[0].scores(&[options.recipe.clone()], &[Scoring::of(&options.recipe)], &options).unwrap();
+            ([learn.embeddings, held_out.embeddings].map(|rows| rows.data().to_vec()), unlearned)
+        };
+        let (rows, scores) = learned(0);
+        let (same_rows, other_scores) = learned(500);
+        assert!(rows == same_rows && !rows[0].is_empty());
+        assert!(scores != other_scores, "they are in the banks");
     }
 }

@@ -7,7 +7,7 @@ use super::bank::{self, Candidates, Learned};
 use super::defects::{self, TRIALS, Trial};
 use super::known::KnownDefects;
 use super::parallel::in_parallel;
-use super::{BOUND_FROM, GoodParts, Options, Progress, Stage, TRIED_PARTS, TeachError, check};
+use super::{FOLDS, GoodParts, Options, Progress, Stage, TRIED_PARTS, TeachError, check};
 use crate::frame::Frame;
 use crate::inspect::card::Model;
 use crate::inspect::embedding::Embeddings;
@@ -19,7 +19,6 @@ use crate::profile::{CalibrationScore, ExpectedCatch};
 /// Parts that are scored by what was taught from all others.
 pub struct Fold {
     pub inspector: Inspector,
-    /// In ascending order.
     pub parts: Vec<usize>,
 }
 
@@ -73,11 +72,8 @@ impl Lesson<'_> {
         parts.iter().zip(scores).map(named).collect()
     }
 
-    /// How many embeddings of each of `parts` parts may be candidates, for their memory; all of few parts.
+    /// How many embeddings of each of `parts` parts may be candidates, for their memory.
     pub fn rows_per_part(&self, parts: usize) -> usize {
-        if parts < BOUND_FROM {
-            return usize::MAX;
-        }
         let bytes = parts * self.held() * size_of::<f32>();
         // Variants have the other half.
         let shares = if self.augmentation.is_some() { 2 } else { 1 };
@@ -184,19 +180,22 @@ impl Lesson<'_> {
 
     /// The parts dealt into folds, with an inspector for each that was taught without them and without their variants.
     /// * `candidates` — the concatenated taps of all parts, and those of their variants
-    pub fn folds(&self, candidates: &Candidates, parts: &[usize], count: usize) -> Result<Vec<Fold>, TeachError> {
+    /// * `parts` — at least [`FOLDS`], in ascending order
+    pub fn folds(&self, candidates: &Candidates, parts: &[usize]) -> Result<Vec<Fold>, TeachError> {
         let job = |(): &mut (), fold: usize| -> Result<Fold, TeachError> {
-            let own: Vec<usize> = parts.iter().copied().skip(fold).step_by(count).collect();
+            let own: Vec<usize> = parts.iter().copied().skip(fold).step_by(FOLDS).collect();
             let is_other = |row: &usize| own.binary_search(&(candidates.parts[*row] as usize)).is_err();
+            // With prototypes no bank is learned.
+            let is_other = |row: &usize| self.prototype.is_none() && is_other(row);
             let others: Vec<usize> = (0..candidates.parts.len()).filter(is_other).collect();
             let learned = self.learn(candidates.select(&others), &|_| ());
             Ok(Fold { inspector: self.inspector(&learned, f32::INFINITY)?, parts: own })
         };
-        let step = |done| (self.progress)(Stage::Folds, done, count);
+        let step = |done| (self.progress)(Stage::Folds, done, FOLDS);
         // Each fold holds its parts twice, as rows and as what the coreset compares.
         let bytes = candidates.raw.len() * self.held() * size_of::<f32>();
         let at_once = self.options.candidate_bytes / (2 * bytes);
-        in_parallel(count, at_once.clamp(1, self.options.threads.max(1)), || (), job, step)
+        in_parallel(FOLDS, at_once.clamp(1, self.options.threads.max(1)), || (), job, step)
     }
 
     /// The score of each part by the inspector of its fold.

@@ -77,8 +77,8 @@ pub struct Options {
     pub bank_bytes: usize,
     /// The largest fraction of good parts to be rejected; if absent [`calibrate::USUAL_BOUND`], or what fewer parts allow.
     pub max_false_rejects: Option<f64>,
-    /// The most memory for the embeddings from which the bank is chosen; with more parts, fewer of each are looked at,
-    /// but all of each below [`BOUND_FROM`] parts. Teaching as a whole takes about twice as much.
+    /// The most memory for the embeddings from which the bank is chosen; with more parts, fewer of each are looked at.
+    /// Teaching as a whole takes about three times as much.
     pub candidate_bytes: usize,
     pub threads: usize,
     pub seed: u64,
@@ -171,7 +171,7 @@ pub type Progress<'a> = &'a (dyn Fn(Stage, usize, usize) + Sync);
 #[derive(Debug, thiserror::Error)]
 pub enum TeachError {
     #[error(
-        "{found} good parts were given; at least {MIN_PARTS} are needed, and 118 or more for a bound of 5 % false rejects"
+        "{found} good parts were given; at least {MIN_PARTS} are needed, and 117 or more for a bound of 5 % false rejects"
     )]
     TooFew { found: usize },
     #[error(
@@ -298,7 +298,7 @@ fn finish(
         if bounded && choice.is_some() { evidence::not_judged(parts.len(), options.seed) } else { all.clone() };
     let mut candidates = lesson.embed(&all)?;
     candidates.extend(&lesson.embed_variants(&all)?);
-    let folds = lesson.folds(&candidates, &judges, FOLDS)?;
+    let folds = lesson.folds(&candidates, &judges)?;
     let scores = lesson.fold_scores(&folds, &judges)?;
     let mut threshold = if bounded {
         calibrate::bounded(&scores, options.max_false_rejects)?
@@ -307,7 +307,7 @@ fn finish(
     };
     if !bounded && lesson.metric.is_some() {
         let because =
-            "the head has learned from the very parts that gave the threshold, which are too few to set some aside";
+            "the head has learned from the very parts that gave the threshold, of which there are too few for both";
         threshold.promise = Promise::Void { because: because.to_owned() };
     }
     let mut expected_catch = lesson.expected_catch(&folds, threshold.value)?;
@@ -359,11 +359,11 @@ fn check_bound(options: &Options, count: usize) -> Result<(), CalibrateError> {
         return Err(CalibrateError::Impossible(asked));
     }
     let needed = calibrate::parts_needed(asked);
-    let (found, to_teach) = match options.metric {
-        MetricChoice::Given => (count, needed),
-        _ => (count - evidence::judged(count), evidence::parts_for(needed)),
+    let (needed, found, to_teach) = match options.metric {
+        MetricChoice::Given => (needed.max(BOUND_FROM), count, needed.max(BOUND_FROM)),
+        _ => (needed, count - evidence::judged(count), evidence::parts_for(needed)),
     };
-    match BOUND_FROM.max(to_teach).checked_sub(count) {
+    match to_teach.checked_sub(count) {
         None | Some(0) => Ok(()),
         Some(more) => Err(CalibrateError::TooFew { asked, needed, found, more }),
     }
