@@ -300,16 +300,7 @@ fn finish(
     candidates.extend(&lesson.embed_variants(&all)?);
     let folds = lesson.folds(&candidates, &judges)?;
     let scores = lesson.fold_scores(&folds, &judges)?;
-    let mut threshold = if bounded {
-        calibrate::bounded(&scores, options.max_false_rejects)?
-    } else {
-        calibrate::estimated(&scores, folds.len())?
-    };
-    if !bounded && lesson.metric.is_some() {
-        let because =
-            "the head has learned from the very parts that gave the threshold, of which there are too few for both";
-        threshold.promise = Promise::Void { because: because.to_owned() };
-    }
+    let threshold = threshold(options, &scores, bounded, lesson.metric.is_some())?;
     let mut expected_catch = lesson.expected_catch(&folds, threshold.value)?;
     drop(folds);
     let learned = lesson.learn(candidates, &lesson.bank_step());
@@ -337,6 +328,22 @@ fn finish(
         expected_catch,
     };
     Ok(Profile { about, bank: learned.bank, metric: learned.metric, probe })
+}
+
+/// The threshold from scores in folds.
+/// * `bounded` — whether the parts are enough for a bound; if not, it is an estimate
+/// * `has_learned` — whether a head has; from few parts it has learned from those that give the threshold too
+fn threshold(options: &Options, scores: &[f32], bounded: bool, has_learned: bool) -> Result<Threshold, CalibrateError> {
+    if bounded {
+        return calibrate::bounded(scores, options.max_false_rejects);
+    }
+    let threshold = calibrate::estimated(scores, FOLDS)?;
+    if !has_learned {
+        return Ok(threshold);
+    }
+    let because =
+        "the head has learned from the very parts that gave the threshold, of which there are too few for both";
+    Ok(Threshold { promise: Promise::Void { because: because.to_owned() }, ..threshold })
 }
 
 /// Metric and bank from all parts: for comparisons on labelled sets, where the threshold is not asked for.
