@@ -36,6 +36,7 @@ pub mod config;
 
 pub mod clock;
 pub mod frame;
+pub mod memory;
 pub mod part;
 
 pub mod source;

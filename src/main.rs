@@ -20,20 +20,9 @@ fn main() -> ExitCode {
         signal_hook::flag::register_conditional_shutdown(SIGPIPE, SIGPIPE_STATUS, end).expect("SIGPIPE can be handled");
     }
     if matches!(verb, Verb::Teach(_) | Verb::Evaluate(_)) {
-        give_memory_back();
+        rejectd::memory::keep_no_large_blocks();
     }
     std::panic::catch_unwind(|| run(verb)).unwrap_or(ExitCode::from(verbs::BUG))
-}
-
-/// Keeps the memory of a teaching to what it uses: blocks of 4 MiB go back as soon as they are free. By itself glibc keeps blocks of up to 32 MiB once some were freed, and
-/// what lies between them: of one teaching 1.1 GiB, where 0.8 are used at most. The daemon is left alone: it asks for
-/// nothing while it runs.
-fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it takes two numbers, and no other thread runs yet.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 4 << 20);
-    }
 }
 
 fn run(verb: Verb) -> ExitCode {

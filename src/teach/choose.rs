@@ -33,6 +33,7 @@ use crate::inspect::embedding::Embeddings;
 use crate::inspect::metric::Metric;
 use crate::inspect::recipe::{Granularity, HeadKind, Recipe};
 use crate::inspect::{Extractor, InspectError};
+use crate::memory;
 use crate::profile::Chosen;
 use crate::teach::defects::{Preset, Severity};
 
@@ -205,6 +206,7 @@ pub(super) fn gather_all(
     progress: Progress,
 ) -> Result<Vec<Evidence>, TeachError> {
     let step = |done, total| progress(Stage::Evidence, done, total);
+    memory::give_back();
     materials.iter().map(|material| Evidence::gather(extractor, material, how, options, step)).collect()
 }
 

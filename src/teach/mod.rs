@@ -17,6 +17,7 @@ use crate::inspect::card::Model;
 use crate::inspect::recipe::{Distance, Granularity, HeadKind, Recipe, Scaling, ScoreRule};
 use crate::inspect::threads::cores;
 use crate::inspect::{InspectError, Inspector};
+use crate::memory;
 use crate::profile::{About, CalibrationScore, FORMAT_VERSION, Profile, Promise, Threshold};
 
 pub mod add;
@@ -281,6 +282,7 @@ fn finish(
     choice: Option<&Choice>,
     progress: Progress,
 ) -> Result<Profile, TeachError> {
+    memory::give_back();
     let parts = product.good;
     let recipe = choice.map_or(&options.recipe, |choice| &choice.recipe).clone();
     let bank_rows = choice.map_or(options.bank_rows, |choice| choice.rows);
