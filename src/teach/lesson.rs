@@ -142,8 +142,10 @@ impl Lesson<'_> {
     }
 
     /// The metric of the recipe and the bank, from the concatenated taps of some parts.
+    /// * `left_out` — how many of all parts are not among them: the bank has fewer rows to the same degree, or else it would
+    ///   know what is left better than the whole bank knows the whole
     /// * `step` — told how many bank rows are chosen
-    pub fn learn(&self, candidates: Candidates, step: &dyn Fn(usize)) -> Learned {
+    pub fn learn(&self, candidates: Candidates, left_out: usize, step: &dyn Fn(usize)) -> Learned {
         let ([height, width], recipe) = (self.extractor.grid(), &self.options.recipe);
         let metric = match &self.metric {
             Some(metric) if let Some(bank) = &self.prototype => {
@@ -152,7 +154,11 @@ impl Lesson<'_> {
             Some(metric) => metric.clone(),
             None => bank::fit(recipe, &candidates.raw, self.options.pca_width),
         };
-        bank::learn(recipe, metric, candidates, height * width, self.options, step)
+        let (all, wide) = (self.parts.len(), metric.width(self.extractor.channels()));
+        let most = bank::most_rows(recipe, wide, self.options.bank_rows, self.options);
+        let bank_rows = (most * (all - left_out)).div_ceil(all);
+        let options = Options { bank_rows, ..self.options.clone() };
+        bank::learn(recipe, metric, candidates, height * width, &options, step)
     }
 
     pub fn bank_step(&self) -> impl Fn(usize) + '_ {
@@ -188,7 +194,7 @@ impl Lesson<'_> {
             // With prototypes no bank is learned.
             let is_other = |row: &usize| self.prototype.is_none() && is_other(row);
             let others: Vec<usize> = (0..candidates.parts.len()).filter(is_other).collect();
-            let learned = self.learn(candidates.select(&others), &|_| ());
+            let learned = self.learn(candidates.select(&others), own.len(), &|_| ());
             Ok(Fold { inspector: self.inspector(&learned, f32::INFINITY)?, parts: own })
         };
         let step = |done| (self.progress)(Stage::Folds, done, FOLDS);

@@ -305,7 +305,7 @@ fn finish(
     let threshold = threshold(options, &scores, bounded, lesson.metric.is_some())?;
     let mut expected_catch = lesson.expected_catch(&folds, threshold.value)?;
     drop(folds);
-    let learned = lesson.learn(candidates, &lesson.bank_step());
+    let learned = lesson.learn(candidates, 0, &lesson.bank_step());
     let mut inspector = lesson.inspector(&learned, threshold.value)?;
     let (has_learned, chose) = (lesson.metric.is_some(), matches!(options.metric, MetricChoice::Auto(_)));
     expected_catch.extend(lesson.known_catch(&mut inspector, product.known, has_learned, chose)?);
@@ -358,7 +358,7 @@ pub fn teach_bank(
 ) -> Result<Learned, TeachError> {
     let lesson = Lesson::new(model, options, parts, progress)?;
     let all: Vec<usize> = (0..parts.len()).collect();
-    Ok(lesson.learn(lesson.embed(&all)?, &lesson.bank_step()))
+    Ok(lesson.learn(lesson.embed(&all)?, 0, &lesson.bank_step()))
 }
 
 /// Refuses a bound that so many parts cannot give, before minutes are spent on them.
