@@ -291,7 +291,7 @@ fn a_tiled_profile_is_taught_verified_shown_and_used_from_the_command_line() {
         common::assert_code(&output, code, arguments);
         common::text(&output)
     };
-    let teach = "teach --from {}/good --profile {}/wide.profile --input-px 96 --bank-rows 300";
+    let teach = "teach --from {}/good --profile {}/wide.profile --input-px 96 --bank-rows 1000";
     run(&format!("{teach} --tile 128 --tile-overlap 25%"), 0);
     run("profile verify {}/wide.profile", 0);
     let shown = run("profile show {}/wide.profile", 0);
