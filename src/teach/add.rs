@@ -1,9 +1,10 @@
 //! Adding good parts to a profile without teaching it all anew.
 //!
-//! The bank only grows, so the distance of any part to it can only shrink. The bank of each fold would have grown likewise, so
-//! the stored calibration scores are no lower than such a teaching would give, and a threshold from them still keeps its
-//! promise. New parts are scored before they join. If more of them lie above the old threshold than its bound makes plausible, they are a new
-//! normal, the old calibration parts no longer stand for what the line brings, and the bound is declared void.
+//! The bank only grows, so the distance of any part to it can only shrink. The bank of each fold would have grown likewise,
+//! so the stored calibration scores are no lower than such a teaching would give, and a threshold from them still keeps
+//! its promise. New parts are scored before they join. If more of them lie above the old threshold than its bound makes
+//! plausible, they are a new normal, the old calibration parts no longer stand for what the line brings, and the bound is
+//! declared void.
 
 use rand::seq::SliceRandom;
 
@@ -60,9 +61,8 @@ pub fn add(
     let lesson = Lesson { extractor, options, parts, progress, metric: None, prototype: None, augmentation: None };
 
     let mut order: Vec<usize> = (0..parts.len()).collect();
-    let of = |total| move |done| progress(Stage::Calibrate, done, total);
-    let scores_before = lesson.scores(&before, &order, of(order.len()))?;
-    let mut rejected_before = lesson.named_scores(&order, &scores_before);
+    let before = Fold { inspector: before, parts: order.clone() };
+    let mut rejected_before = lesson.named_scores(&order, &lesson.scores(&[before])?);
     rejected_before.retain(|scored| scored.score > about.threshold.value);
     rejected_before.sort_by(|a, b| b.score.total_cmp(&a.score));
     order.shuffle(&mut lesson.rng(0));
@@ -71,17 +71,15 @@ pub fn add(
 
     let (learned, new_rows) = grown(profile, lesson.embed(&joining)?, options);
 
-    let scores = lesson.scores(&lesson.inspector(&learned, f32::INFINITY)?, &calibration, of(calibration.len()))?;
+    let mut after = [Fold { inspector: lesson.inspector(&learned, f32::INFINITY)?, parts: calibration }];
     let mut all = about.calibration.clone();
-    all.extend(lesson.named_scores(&calibration, &scores));
+    all.extend(lesson.named_scores(&after[0].parts, &lesson.scores(&after)?));
     let scores: Vec<f32> = all.iter().map(|calibration| calibration.score).collect();
     let asked = options.max_false_rejects;
     let threshold = restated(&about.threshold.promise, &scores, asked, rejected_before.len(), parts.len())?;
 
-    let mut inspector = lesson.inspector(&learned, threshold.value)?;
-    let fold = Fold { inspector: inspector.fork(), parts: calibration };
-    let expected_catch = lesson.expected_catch(&[fold], threshold.value)?;
-    let probe_score = inspector.inspect(&profile.probe).map_err(TeachError::from)?.score;
+    let expected_catch = lesson.expected_catch(&after, threshold.value)?;
+    let probe_score = after[0].inspector.inspect(&profile.probe).map_err(TeachError::from)?.score;
     let about = About {
         made_by: made_by(),
         taught_at: now(),

@@ -49,6 +49,13 @@ impl Candidates {
         Candidates { raw: self.raw.select(rows), parts: rows.iter().map(|row| self.parts[*row]).collect() }
     }
 
+    /// Those of all parts but these.
+    /// * `parts` — in ascending order
+    pub fn without(&self, parts: &[usize]) -> Candidates {
+        let is_left = |row: &usize| parts.binary_search(&(self.parts[*row] as usize)).is_err();
+        self.select(&(0..self.parts.len()).filter(is_left).collect::<Vec<_>>())
+    }
+
     pub fn extend(&mut self, other: &Candidates) {
         self.raw.extend(&other.raw);
         self.parts.extend(&other.parts);

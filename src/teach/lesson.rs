@@ -170,31 +170,13 @@ impl Lesson<'_> {
         Ok(Inspector::assemble(self.extractor.fork(), metric, bank, threshold)?)
     }
 
-    /// The score of each of `parts`.
-    /// * `step` — told how many of them have one
-    pub fn scores(
-        &self,
-        inspector: &Inspector,
-        parts: &[usize],
-        step: impl Fn(usize) + Sync,
-    ) -> Result<Vec<f32>, TeachError> {
-        let job = |inspector: &mut Inspector, i: usize| {
-            Ok(inspector.inspect(&self.load(parts[i])?).map_err(self.named(parts[i]))?.score)
-        };
-        in_parallel(parts.len(), self.options.threads, || inspector.fork(), job, step)
-    }
-
     /// The parts dealt into folds, with an inspector for each that was taught without them and without their variants.
     /// * `candidates` — the concatenated taps of all parts, and those of their variants
     /// * `parts` — at least [`FOLDS`], in ascending order
     pub fn folds(&self, candidates: &Candidates, parts: &[usize]) -> Result<Vec<Fold>, TeachError> {
         let job = |(): &mut (), fold: usize| -> Result<Fold, TeachError> {
             let own: Vec<usize> = parts.iter().copied().skip(fold).step_by(FOLDS).collect();
-            let is_other = |row: &usize| own.binary_search(&(candidates.parts[*row] as usize)).is_err();
-            // With prototypes no bank is learned.
-            let is_other = |row: &usize| self.prototype.is_none() && is_other(row);
-            let others: Vec<usize> = (0..candidates.parts.len()).filter(is_other).collect();
-            let learned = self.learn(candidates.select(&others), own.len(), &|_| ());
+            let learned = self.learn(candidates.without(&own), own.len(), &|_| ());
             Ok(Fold { inspector: self.inspector(&learned, f32::INFINITY)?, parts: own })
         };
         let step = |done| (self.progress)(Stage::Folds, done, FOLDS);
@@ -204,42 +186,60 @@ impl Lesson<'_> {
         in_parallel(FOLDS, at_once.clamp(1, self.options.threads.max(1)), || (), job, step)
     }
 
-    /// The score of each part by the inspector of its fold.
-    /// * `parts` — those that were dealt
-    pub fn fold_scores(&self, folds: &[Fold], parts: &[usize]) -> Result<Vec<f32>, TeachError> {
-        let mut scores: Vec<Vec<f32>> = Vec::new();
-        for fold in folds {
-            let before: usize = scores.iter().map(Vec::len).sum();
-            let step = |done| (self.progress)(Stage::Calibrate, before + done, parts.len());
-            scores.push(self.scores(&fold.inspector, &fold.parts, step)?);
-        }
-        Ok((0..parts.len()).map(|at| scores[at % folds.len()][at / folds.len()]).collect())
+    /// The score of each part by the inspector of its fold, in the order in which the parts were dealt.
+    pub fn scores(&self, folds: &[Fold]) -> Result<Vec<f32>, TeachError> {
+        let job = |inspector: &mut Inspector, fold: &Fold, i: usize, _| {
+            self.score(inspector, fold.parts[i], &self.load(fold.parts[i])?)
+        };
+        let scores = self.in_folds(Stage::Calibrate, folds, |fold| fold.parts.len(), job)?;
+        let count: usize = scores.iter().map(Vec::len).sum();
+        Ok((0..count).map(|at| scores[at % folds.len()][at / folds.len()]).collect())
     }
 
     /// How many synthetic defects, drawn on some parts of each fold, lie above the threshold.
     pub fn expected_catch(&self, folds: &[Fold], threshold: f32) -> Result<Vec<ExpectedCatch>, TeachError> {
         let most = TRIED_PARTS.div_ceil(folds.len());
-        let tried = || folds.iter().map(|fold| (&fold.inspector, &fold.parts[..fold.parts.len().min(most)]));
-        let count = TRIALS.len() * tried().map(|(_, parts)| parts.len()).sum::<usize>();
-        let empty = |defect: &Trial| ExpectedCatch { defect: defect.to_string(), caught: 0, of: 0 };
-        let (mut catch, mut before): (Vec<_>, _) = (TRIALS.iter().map(empty).collect(), 0);
-        for (inspector, parts) in tried() {
-            let job = |inspector: &mut Inspector, i: usize| -> Result<bool, TeachError> {
-                let (defect, part) = (i / parts.len(), parts[i % parts.len()]);
-                let rng = &mut self.rng(1_000_000 + (before + i) as u64);
-                let frame = TRIALS[defect].draw(&self.load(part)?, self.options.recipe.roi_px, rng);
-                Ok(inspector.inspect(&frame).map_err(self.named(part))?.score > threshold)
-            };
-            let step = |done| (self.progress)(Stage::Defects, before + done, count);
-            let jobs = TRIALS.len() * parts.len();
-            let caught: Vec<bool> = in_parallel(jobs, self.options.threads, || inspector.fork(), job, step)?;
-            for (catch, caught) in catch.iter_mut().zip(caught.chunks(parts.len().max(1))) {
-                catch.caught += caught.iter().filter(|caught| **caught).count();
-                catch.of += caught.len();
-            }
-            before += jobs;
+        let tried = |fold: &Fold| fold.parts.len().min(most);
+        let job = |inspector: &mut Inspector, fold: &Fold, i: usize, number: usize| {
+            let (defect, part) = (i / tried(fold), fold.parts[i % tried(fold)]);
+            let rng = &mut self.rng(1_000_000 + number as u64);
+            let frame = TRIALS[defect].draw(&self.load(part)?, self.options.recipe.roi_px, rng);
+            Ok(self.score(inspector, part, &frame)? > threshold)
+        };
+        let caught = self.in_folds(Stage::Defects, folds, |fold| TRIALS.len() * tried(fold), job)?;
+        let catch = |(number, defect): (usize, &Trial)| {
+            let of_fold = |(fold, caught): (_, &Vec<bool>)| caught[number * tried(fold)..][..tried(fold)].to_vec();
+            let caught: Vec<bool> = folds.iter().zip(&caught).flat_map(of_fold).collect();
+            let count = caught.iter().filter(|caught| **caught).count();
+            ExpectedCatch { defect: defect.to_string(), caught: count, of: caught.len() }
+        };
+        Ok(TRIALS.iter().enumerate().map(catch).collect())
+    }
+
+    /// * `part` — whose picture it is, for messages
+    fn score(&self, inspector: &mut Inspector, part: usize, frame: &Frame) -> Result<f32, TeachError> {
+        Ok(inspector.inspect(frame).map_err(self.named(part))?.score)
+    }
+
+    /// The results of some jobs for each fold, by its inspector.
+    /// * `jobs` — how many
+    /// * `job` — by its number in the fold, and that among all
+    fn in_folds<T: Send>(
+        &self,
+        stage: Stage,
+        folds: &[Fold],
+        jobs: impl Fn(&Fold) -> usize,
+        job: impl Fn(&mut Inspector, &Fold, usize, usize) -> Result<T, TeachError> + Sync,
+    ) -> Result<Vec<Vec<T>>, TeachError> {
+        let total = folds.iter().map(&jobs).sum();
+        let mut results: Vec<Vec<T>> = Vec::new();
+        for fold in folds {
+            let before: usize = results.iter().map(Vec::len).sum();
+            let job = |inspector: &mut Inspector, i: usize| job(inspector, fold, i, before + i);
+            let step = |done| (self.progress)(stage, before + done, total);
+            results.push(in_parallel(jobs(fold), self.options.threads, || fold.inspector.fork(), job, step)?);
         }
-        Ok(catch)
+        Ok(results)
     }
 
     /// How many known defects the inspector's threshold catches, of those that no head has learned from.

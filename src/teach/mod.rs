@@ -301,7 +301,7 @@ fn finish(
     let mut candidates = lesson.embed(&all)?;
     candidates.extend(&lesson.embed_variants(&all)?);
     let folds = lesson.folds(&candidates, &judges)?;
-    let scores = lesson.fold_scores(&folds, &judges)?;
+    let scores = lesson.scores(&folds)?;
     let threshold = threshold(options, &scores, bounded, lesson.metric.is_some())?;
     let mut expected_catch = lesson.expected_catch(&folds, threshold.value)?;
     drop(folds);
