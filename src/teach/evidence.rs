@@ -58,8 +58,6 @@ pub struct Fold {
     pub good: Vec<usize>,
     /// The defects on them, by their numbers among all defects.
     pub defects: Vec<usize>,
-    /// The defects on the others, which a head may learn from.
-    pub lessons: Vec<usize>,
 }
 
 /// How much evidence is gathered, and of what.
@@ -174,9 +172,9 @@ impl Evidence {
         &self.folds
     }
 
-    /// Whether a good part of the study is judged in a fold; only from such parts a head may learn.
-    pub fn is_judged(&self, part: usize) -> bool {
-        part < self.judged
+    /// The good parts of the study that are judged in a fold; only from such a head may learn.
+    pub fn judged(&self) -> Range<usize> {
+        0..self.judged
     }
 
     pub fn defects(&self) -> &[DrawnDefect] {
@@ -324,9 +322,9 @@ fn order(count: usize, seed: u64) -> Vec<usize> {
 fn deal(count: usize, judged: usize, defects: &[DrawnDefect]) -> Vec<Fold> {
     let fold = |fold: usize| {
         let is_judged = |part: usize| part < judged && part % FOLDS == fold;
-        let on = |judged: bool| (0..defects.len()).filter(|at| is_judged(defects[*at].good) == judged).collect();
+        let defects = (0..defects.len()).filter(|at| is_judged(defects[*at].good)).collect();
         let (good, bank) = (0..count).partition(|part| is_judged(*part));
-        Fold { bank, variants: Vec::new(), good, defects: on(true), lessons: on(false) }
+        Fold { bank, variants: Vec::new(), good, defects }
     };
     (0..FOLDS.min(count)).map(fold).collect()
 }
@@ -356,7 +354,7 @@ mod tests {
             let bank: Vec<usize> = fold.bank.iter().map(|part| evidence.parts[*part]).collect();
             assert!(not_judged.iter().all(|part| bank.contains(part)));
         }
-        assert!(evidence.defects().iter().all(|defect| evidence.is_judged(defect.good)));
+        assert!(evidence.defects().iter().all(|defect| evidence.judged().contains(&defect.good)));
     }
 
     #[test]

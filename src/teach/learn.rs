@@ -41,15 +41,16 @@ pub struct LeftOut {
     pub family: Option<Family>,
 }
 
-/// What is learned, and what would be if parts and kinds were left out: by those the one that is shipped is judged.
+/// What is learned from all judged parts, and what would be if some of them and some kinds were left out: by those the one
+/// that is shipped is judged.
 pub struct InFolds {
     pub shipped: Learned,
     pub folds: Vec<(LeftOut, Learned)>,
 }
 
 impl LeftOut {
-    /// What is shipped has learned from all families.
-    pub const SHIPPED: LeftOut = LeftOut { fold: 0, family: None };
+    /// One fold and no family: what is learned by name is shipped as it is, and judged by that fold.
+    pub const FOLD: LeftOut = LeftOut { fold: 0, family: None };
 
     /// Each fold with a family of its own.
     pub fn folds() -> impl Iterator<Item = LeftOut> {
@@ -143,7 +144,7 @@ pub fn learn(
     let evidence = gather(model, options, how.preset, materials, progress)?;
     let mut how = how.clone();
     how.train.seed = options.seed;
-    let trained = train_on(&evidence, &options.recipe, &how, LeftOut::SHIPPED, options, progress)?;
+    let trained = train_on(&evidence, &options.recipe, &how, Some(LeftOut::FOLD), options, progress)?;
     judged(&evidence, options, Learned::of(&options.recipe, trained, &how))
 }
 
@@ -180,12 +181,12 @@ pub(super) fn heads(
         how.train.seed = options.seed;
         let train = |left_out| train_on(evidence, &options.recipe, &how, left_out, options, progress);
         let in_folds = || {
-            let shipped = train(LeftOut::SHIPPED)?;
+            let shipped = train(None)?;
             if shipped.best_step == 0 {
                 return Ok(None);
             }
             let learned = |trained| Learned::of(&options.recipe, trained, &how);
-            let folds = LeftOut::folds().map(|left_out| Ok((left_out, learned(train(left_out)?))));
+            let folds = LeftOut::folds().map(|left_out| Ok((left_out, learned(train(Some(left_out))?))));
             let folds = folds.collect::<Result<_, TeachError>>()?;
             Ok(Some(InFolds { shipped: learned(shipped), folds }))
         };
@@ -211,7 +212,7 @@ pub(super) fn scores_of_patches(
 ) -> Result<Vec<InFolds>, TeachError> {
     let mut how = LearnOptions::for_loss(Loss::default_of("softmax").expect("it is the name of a loss"));
     how.train.seed = options.seed;
-    let train = |left_out| -> Result<Option<(Head, Metric)>, TeachError> {
+    let train = |left_out: Option<LeftOut>| -> Result<Option<(Head, Metric)>, TeachError> {
         let (learn, held_out) = rows(evidence, &options.recipe, &how, left_out, options)?;
         let training = NormalityOptions { seed: options.seed, ..NormalityOptions::default() };
         let Ok(head) = train_normality(&learn.samples(), &held_out.samples(), &training) else { return Ok(None) };
@@ -223,10 +224,10 @@ pub(super) fn scores_of_patches(
         let recipe = Recipe { normality: true, ..options.recipe.clone() };
         Learned { recipe, metric: Metric { normality, ..fitted.clone() }, prototypes: None }
     };
-    let Some(shipped) = train(LeftOut::SHIPPED)?.filter(|(head, _)| !is_silent(head)) else { return Ok(Vec::new()) };
+    let Some(shipped) = train(None)?.filter(|(head, _)| !is_silent(head)) else { return Ok(Vec::new()) };
     let mut folds = Vec::new();
     for left_out in LeftOut::folds() {
-        let Some(trained) = train(left_out)? else { return Ok(Vec::new()) };
+        let Some(trained) = train(Some(left_out))? else { return Ok(Vec::new()) };
         folds.push((left_out, trained));
     }
     let with_weight = |share| InFolds {
@@ -250,7 +251,7 @@ pub fn train_on(
     evidence: &[Evidence],
     recipe: &Recipe,
     how: &LearnOptions,
-    left_out: LeftOut,
+    left_out: Option<LeftOut>,
     options: &Options,
     progress: Progress,
 ) -> Result<Trained, TeachError> {
@@ -265,23 +266,24 @@ pub(super) fn rows(
     evidence: &[Evidence],
     recipe: &Recipe,
     how: &LearnOptions,
-    left_out: LeftOut,
+    left_out: Option<LeftOut>,
     options: &Options,
 ) -> Result<(Rows, Rows), TeachError> {
     let raw = Recipe { head: HeadKind::Identity, ..recipe.clone() };
     let (preset, seed) = (how.preset, how.train.seed);
     let all_kinds = preset != Preset::Mixed || !how.synthetic;
-    let may_teach = |defect: &&DrawnDefect| left_out.may_teach(defect.kind);
     let stopping = |defect: &DrawnDefect| number(defect.kind).is_multiple_of(STOPPING_KINDS);
     let stops = |part: usize| part.is_multiple_of(STOPPING);
     let channels = evidence.first().map_or(0, |evidence| evidence.study().channels(&raw));
     let (mut learn, mut held_out) = (Rows::new(channels), Rows::new(channels));
     for (product, evidence) in (0..).zip(evidence) {
         let source = Source { evidence, product, preset, seed };
-        let fold = &evidence.folds()[left_out.fold];
-        let may_be_seen = fold.bank.iter().filter(|part| evidence.is_judged(**part));
-        let (stop_good, learn_good): (Vec<usize>, Vec<usize>) = may_be_seen.partition(|part| stops(**part));
-        let lessons = fold.lessons.iter().map(|defect| &evidence.defects()[*defect]).filter(may_teach);
+        let is_left =
+            |part: usize| left_out.is_none_or(|left_out| !evidence.folds()[left_out.fold].good.contains(&part));
+        let may_teach = |kind| left_out.is_none_or(|left_out| left_out.may_teach(kind));
+        let (stop_good, learn_good): (Vec<usize>, Vec<usize>) =
+            evidence.judged().filter(|part| is_left(*part)).partition(|part| stops(*part));
+        let lessons = evidence.defects().iter().filter(|defect| is_left(defect.good) && may_teach(defect.kind));
         let (stop, lessons): (Vec<_>, Vec<_>) = lessons.partition(|defect| stops(defect.good));
         let lessons = lessons.into_iter().filter(|defect| how.synthetic && (all_kinds || !stopping(defect)));
         learn.collect(source, &raw, &learn_good, lessons);
@@ -362,7 +364,7 @@ mod tests {
         let evidence = gather(&model, &options, Preset::Mixed, &[material], &|_, _, _| ()).unwrap();
         let how = LearnOptions::for_loss(Loss::default_of("softmax").unwrap());
         for left_out in LeftOut::folds() {
-            let (learn, held_out) = rows(&evidence, &options.recipe, &how, left_out, &options).unwrap();
+            let (learn, held_out) = rows(&evidence, &options.recipe, &how, Some(left_out), &options).unwrap();
             let kinds = |rows: &Rows| rows.samples().kinds.iter().copied().filter(|kind| *kind > 0).collect();
             let (learned, stopping): (BTreeSet<u16>, BTreeSet<u16>) = (kinds(&learn), kinds(&held_out));
             let new: BTreeSet<u16> = Kind::ALL.into_iter().filter(|kind| left_out.judges(*kind)).map(number).collect();
@@ -373,14 +375,18 @@ mod tests {
             }
             let fold: &Fold = &evidence[0].folds()[left_out.fold];
             assert!(fold.good.iter().all(|part| !fold.bank.contains(part)));
-            let mut lessons = fold.lessons.iter().map(|defect| evidence[0].defects()[*defect].good);
-            assert!(lessons.all(|part| fold.bank.contains(&part)));
         }
+        // What is shipped learns from every kind, on more parts.
+        let [all, some] = [None, Some(LeftOut::FOLD)].map(|left_out| {
+            let (learn, held_out) = rows(&evidence, &options.recipe, &how, left_out, &options).unwrap();
+            [learn, held_out].map(|rows| rows.labels.len())
+        });
+        assert!(all.iter().zip(some).all(|(all, some)| *all > some), "{all:?} and {some:?}");
         // Every part is judged once, and every kind is new to one fold.
         let all: BTreeSet<usize> = evidence[0].folds().iter().flat_map(|fold| fold.good.clone()).collect();
         assert_eq!(all.len(), 24);
         let judging = |kind| LeftOut::folds().filter(|left_out| left_out.judges(kind)).count();
-        assert!(Kind::ALL.into_iter().all(|kind| judging(kind) == 1 && LeftOut::SHIPPED.may_teach(kind)));
+        assert!(Kind::ALL.into_iter().all(|kind| judging(kind) == 1 && LeftOut::FOLD.may_teach(kind)));
     }
 
     #[test]
@@ -397,7 +403,7 @@ mod tests {
             let good_parts = GoodParts::read(names, |part| Ok(belt.good_part(picture(part)))).unwrap();
             let material = Material { good_parts: &good_parts, known: &KnownDefects::none() };
             let evidence = gather(&model, &options, Preset::Mixed, &[material], &|_, _, _| ()).unwrap();
-            let (learn, held_out) = rows(&evidence, &options.recipe, &how, LeftOut::SHIPPED, &options).unwrap();
+            let (learn, held_out) = rows(&evidence, &options.recipe, &how, None, &options).unwrap();
             let unlearned =
                 evidence[0].scores(&[options.recipe.clone()], &[Scoring::of(&options.recipe)], &options).unwrap();
             ([learn.embeddings, held_out.embeddings].map(|rows| rows.data().to_vec()), unlearned)

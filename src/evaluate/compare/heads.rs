@@ -24,7 +24,7 @@ pub fn train(
 ) -> Result<Result<Trained, String>, TeachError> {
     let classes = how.preset.classes().len();
     loop {
-        match train_on(std::slice::from_ref(evidence), recipe, &how, LeftOut::SHIPPED, options, &|_, _, _| ()) {
+        match train_on(std::slice::from_ref(evidence), recipe, &how, Some(LeftOut::FOLD), options, &|_, _, _| ()) {
             Ok(trained) => return Ok(Ok(trained)),
             // Every try asks for no more than the class that was too small has.
             Err(TeachError::Train(TrainError::TooFew { found, .. })) if found >= 2 => how.train.batch = found * classes,

@@ -95,7 +95,7 @@ fn try_in_folds(
 /// What a learned metric is worth on the parts that it did not learn from, beside the recipe without it.
 /// # Errors  `TeachError::Unusable` if a recipe does not fit the taps.
 pub fn judged(evidence: &[Evidence], options: &Options, learned: Learned) -> Result<Choice, TeachError> {
-    let on_its_fold = |recipe, learned| try_in_folds(evidence, recipe, &[(LeftOut::SHIPPED, learned)], options);
+    let on_its_fold = |recipe, learned| try_in_folds(evidence, recipe, &[(LeftOut::FOLD, learned)], options);
     let mut tried = vec![on_its_fold(&options.recipe, None)?, on_its_fold(&learned.recipe, Some(&learned))?];
     let weights = weigh(&mut tried);
     let (plain, taken) = (&tried[0], &tried[1]);
