@@ -172,6 +172,20 @@ pub struct Chosen {
     pub faint: f64,
     /// Why it was chosen: a sentence.
     pub because: String,
+    /// What it was chosen from, each with its best way from distances to a score; the best first. Profiles of before have
+    /// none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rivals: Vec<Rival>,
+}
+
+/// A metric that was tried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rival {
+    /// Its steps, for people.
+    pub metric: String,
+    /// As [`Chosen::quality`].
+    pub quality: f64,
 }
 
 /// What the threshold would have caught of one kind of synthetic defect.
@@ -241,6 +255,7 @@ impl Profile {
         );
         if let Some(chosen) = &about.chosen {
             line("chosen", format!("from {} metrics: {}", chosen.tried, chosen.because));
+            chosen.best_tried().into_iter().for_each(|tried| line("tried", tried));
         }
         let caught = about.expected_catch.iter().map(|c| format!("{} {} of {}", c.defect, c.caught, c.of));
         line(
@@ -252,6 +267,25 @@ impl Profile {
         );
         line("probe", format!("{} × {} px, score {}", self.probe.width(), self.probe.height(), about.probe_score));
         lines.join("\n") + "\n"
+    }
+}
+
+impl Chosen {
+    /// The best few of what was tried, a line each, and how many more there are.
+    pub fn best_tried(&self) -> Vec<String> {
+        const SHOWN: usize = 4;
+        let line = |rival: &Rival| format!("{:.1} % by {}", 100.0 * rival.quality, rival.metric);
+        let mut lines: Vec<String> = self.rivals.iter().take(SHOWN).map(line).collect();
+        match (self.rivals.get(SHOWN), self.rivals.last()) {
+            (Some(next), Some(last)) => lines.push(format!(
+                "{:.1} to {:.1} % by {} more",
+                100.0 * last.quality,
+                100.0 * next.quality,
+                self.rivals.len() - SHOWN
+            )),
+            _ => {}
+        }
+        lines
     }
 }
 

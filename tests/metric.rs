@@ -1,7 +1,11 @@
 //! Promise: the metric is chosen from good parts and synthetic defects alone, ships only where it is better than the
 //! plain one, and a head can be learned by every loss; the profile says what was chosen and why.
 
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rejectd::clock::Timestamp;
 use rejectd::evaluate::metrics::auroc;
+use rejectd::frame::Frame;
 use rejectd::inspect::Inspector;
 use rejectd::inspect::card::Model;
 use rejectd::inspect::recipe::HeadKind;
@@ -18,16 +22,48 @@ use common::{assert_code, render_good, run, text};
 
 fn taught(metric: MetricChoice, seed: u64) -> Profile {
     let belt = belt();
+    taught_from(64, |part| belt.good_part(part), 96, metric, seed)
+}
+
+/// * `picture` — of each of so many `parts`
+/// * `side_px` — of the input
+fn taught_from(
+    parts: usize,
+    picture: impl Fn(u64) -> Frame + Sync,
+    side_px: usize,
+    metric: MetricChoice,
+    seed: u64,
+) -> Profile {
     let model = Model::built_in();
     let mut options = Options { metric, choose_size: false, bank_rows: 300, seed, ..Options::for_model(&model) };
-    options.recipe.input_px = [96, 96];
-    let names = (0..64).map(|part| format!("{part:03}")).collect();
-    let parts = GoodParts::read(names, |part| Ok(belt.good_part(part as u64))).unwrap();
+    options.recipe.input_px = [side_px; 2];
+    let names = (0..parts).map(|part| format!("{part:03}")).collect();
+    let parts = GoodParts::read(names, |part| Ok(picture(part as u64))).unwrap();
     teach(&model, &options, &parts, &|_, _, _| ()).unwrap()
 }
 
 fn belt() -> Belt {
     Belt::new(BeltSettings { seed: 5, width: 128, height: 128, parts: None, defect_fraction: 1.0 })
+}
+
+/// Colours that change slowly over each part, another way on each: what differs most between good parts says nothing of
+/// defects, which have edges.
+fn drifting(part: u64) -> Frame {
+    const SIDE: u32 = 96;
+    let mut rng = ChaCha8Rng::seed_from_u64(part);
+    let mut of_waves = |most: f32| [(); 6].map(|()| rng.random_range(-most..most));
+    let channels = [(); 3].map(|()| [of_waves(4.0), of_waves(4.0), of_waves(3.0), of_waves(45.0)]);
+    let mut noise = ChaCha8Rng::seed_from_u64(1000 + part);
+    let mut rgb = Vec::new();
+    for (y, x) in (0..SIDE).flat_map(|y| (0..SIDE).map(move |x| (y as f32, x as f32))) {
+        let grain = noise.random_range(-3.5..3.5);
+        rgb.extend(channels.map(|[down, across, phase, height]| {
+            let turns = |at: usize| (down[at] * y + across[at] * x) / SIDE as f32 * std::f32::consts::TAU;
+            let drift: f32 = (0..6).map(|at| height[at] * (turns(at) + phase[at]).sin()).sum();
+            (128.0 + drift + grain) as u8
+        }));
+    }
+    Frame::new(SIDE, SIDE, rgb, Timestamp(0), 0).unwrap()
 }
 
 /// Image AUROC on rendered parts that nobody was taught.
@@ -53,18 +89,42 @@ fn auto_says_what_it_chose_is_repeatable_and_is_not_worse_than_the_plain_metric(
     let (plain, found) = (real_auroc(&plain), real_auroc(&auto));
     println!("plain {plain:.3}, auto {found:.3}: {}", chosen.because);
     assert!(found >= plain - 0.05, "auto {found}, plain {plain}");
-    assert_nothing_that_chose_gives_the_threshold(&auto);
+    assert_nothing_that_chose_gives_the_threshold(&auto, 64);
     let again = taught(MetricChoice::Auto(AutoOptions::default()), 0);
     assert_eq!((&again.about.recipe, &again.bank), (&auto.about.recipe, &auto.bank));
 }
 
-/// Of a profile from [`taught`].
-fn assert_nothing_that_chose_gives_the_threshold(profile: &Profile) {
-    let expected: Vec<String> = not_judged(64, 0).iter().map(|part| format!("{part:03}")).collect();
+/// * `parts` — how many it was taught from, by seed 0
+fn assert_nothing_that_chose_gives_the_threshold(profile: &Profile, parts: usize) {
+    let expected: Vec<String> = not_judged(parts, 0).iter().map(|part| format!("{part:03}")).collect();
     let about = &profile.about;
     assert_eq!(about.calibration.iter().map(|scored| scored.part.clone()).collect::<Vec<_>>(), expected);
-    assert!(matches!(about.threshold.promise, Promise::Bound { parts: 32, .. }), "{:?}", about.threshold);
-    assert_eq!(about.bank_parts, 64);
+    let promise = &about.threshold.promise;
+    assert!(matches!(promise, Promise::Bound { parts, .. } if *parts == expected.len()), "{promise:?}");
+    assert_eq!(about.bank_parts, parts);
+}
+
+#[test]
+fn auto_ships_what_it_learned_where_that_tells_more_and_leaves_it_where_it_does_not() {
+    let belt = belt();
+    let auto =
+        || MetricChoice::Auto(AutoOptions { losses: vec!["triplet"], largest_bank: 0, ..AutoOptions::default() });
+    let is_learned = |profile: &Profile| {
+        let recipe = &profile.about.recipe;
+        recipe.normality || recipe.head != HeadKind::Identity
+    };
+    let helped = taught_from(96, drifting, 64, auto(), 0);
+    let because = &helped.about.chosen.as_ref().unwrap().because;
+    assert!(because.contains(", learned, adds at least ") && is_learned(&helped), "{because}");
+    assert_nothing_that_chose_gives_the_threshold(&helped, 96);
+    let read = Profile::from_bytes(&helped.to_bytes(), "helped").unwrap();
+    Inspector::new(&Model::built_in(), &read).unwrap().verify_probe(&read).unwrap();
+
+    let not_helped = taught_from(96, |part| belt.good_part(part), 64, auto(), 0);
+    let because = &not_helped.about.chosen.as_ref().unwrap().because;
+    assert!(because.contains("nothing learned (a head by triplet, a score of patches)"), "{because}");
+    assert!(!is_learned(&not_helped), "{because}");
+    assert_nothing_that_chose_gives_the_threshold(&not_helped, 96);
 }
 
 #[test]
@@ -97,7 +157,7 @@ fn a_head_learned_by_name_is_in_the_profile_and_survives_its_file() {
         assert_eq!(profile.about.recipe.head, HeadKind::Linear, "{name}");
         let profile = Profile::from_bytes(&profile.to_bytes(), name).unwrap();
         assert!(profile.about.chosen.is_some());
-        assert_nothing_that_chose_gives_the_threshold(&profile);
+        assert_nothing_that_chose_gives_the_threshold(&profile, 64);
         Inspector::new(&Model::built_in(), &profile).unwrap().verify_probe(&profile).unwrap();
     }
 }

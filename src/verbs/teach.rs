@@ -328,6 +328,7 @@ pub fn expectation(profile: &Profile) -> String {
     if let Some(chosen) = &about.chosen {
         lines.push(format!("metric: {}", profile::steps(&about.recipe)));
         lines.push(format!("chosen from {}: {}", chosen.tried, chosen.because));
+        lines.extend(chosen.best_tried().into_iter().map(|tried| format!("tried: {tried}")));
     }
     lines.join("\n")
 }

@@ -101,7 +101,7 @@ pub fn judged(evidence: &[Evidence], options: &Options, learned: Learned) -> Res
     let (plain, taken) = (&tried[0], &tried[1]);
     let draws = |tried: &Tried| draws(&tried.scores, &weights, options.seed);
     let gain = sure_gain(&draws(taken), &draws(plain), LEARNED);
-    let chosen = remembered(taken, plain, gain, tried.len());
+    let chosen = remembered(taken, plain, gain, &tried);
     let Learned { recipe, metric, prototypes } = learned;
     Ok(Choice {
         recipe,
