@@ -13,7 +13,7 @@ pub struct Trial {
 }
 
 /// What teaching tries: what lies on a part, what is in the wrong place and what is gone, from weak to plain.
-pub const TRIALS: [Trial; 9] = [
+pub const TRIALS: [Trial; 12] = [
     Trial { kind: Kind::LineOnObject, severity: Severity::Weak },
     Trial { kind: Kind::LineOnObject, severity: Severity::Clear },
     Trial { kind: Kind::LineOnObject, severity: Severity::Plain },
@@ -23,6 +23,9 @@ pub const TRIALS: [Trial; 9] = [
     Trial { kind: Kind::CutPastePatch, severity: Severity::Weak },
     Trial { kind: Kind::CutPastePatch, severity: Severity::Clear },
     Trial { kind: Kind::CutPastePatch, severity: Severity::Plain },
+    Trial { kind: Kind::Missing, severity: Severity::Weak },
+    Trial { kind: Kind::Missing, severity: Severity::Clear },
+    Trial { kind: Kind::Missing, severity: Severity::Plain },
 ];
 
 impl Trial {
