@@ -323,13 +323,13 @@ pub struct Evaluate {
     /// Teach and judge, or compare, so many times, with the seeds from --seed on; figures are their means
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub seeds: u16,
-    /// Write the figures: an array, one object a set
+    /// Write the figures: an array, one object a set; with --compare JSON lines, one a figure
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Write one page with charts and pictures
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Write both into this folder, as evaluation.json and evaluation.html
+    /// Write both into this folder, as evaluation.json and evaluation.html; with --compare a picture of each table
     #[arg(long, value_name = "DIR", conflicts_with_all = ["json", "html"])]
     pub out: Option<PathBuf>,
     /// How many threads embed and judge; all cores if absent

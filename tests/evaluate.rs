@@ -128,6 +128,29 @@ fn the_figures_are_those_of_the_scores_that_inspect_gives_and_all_keys_are_there
 }
 
 #[test]
+fn trap_t1_and_t10_test_pictures_are_in_no_bank_and_do_not_move_the_threshold() {
+    let folder = tempfile::tempdir().unwrap();
+    let plate = render(&folder.path().join("plate"), 40, 8, 12);
+    let evaluated = || {
+        let output = run(&format!("evaluate --data {{}}/plate --json {{}}/e.json {QUICK}"), folder.path());
+        assert_code(&output, 0, "evaluate");
+        rows(&folder.path().join("e.json")).remove(0)
+    };
+    let all = evaluated();
+    // In its own bank every picture would be at distance 0 of itself, and good and bad ones alike.
+    assert!(all["image_auroc"].as_f64().unwrap() > 0.6, "{}", all["image_auroc"]);
+    let good = std::fs::read_dir(plate.join("test/good")).unwrap();
+    good.skip(1).for_each(|entry| std::fs::remove_file(entry.unwrap().path()).unwrap());
+    let few = evaluated();
+    assert_eq!((&few["test_good"], &all["test_good"]), (&1.into(), &8.into()));
+    for key in ["threshold", "caught_at_threshold"] {
+        assert!(all["by_seed"][0][key].is_number());
+        assert_eq!(few["by_seed"][0][key], all["by_seed"][0][key], "{key}");
+    }
+    assert_eq!((&few["promise"], &few["metric"]), (&all["promise"], &all["metric"]));
+}
+
+#[test]
 fn the_page_is_one_file_with_charts_pictures_and_heat_maps() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
@@ -155,7 +178,7 @@ fn the_page_is_one_file_with_charts_pictures_and_heat_maps() {
 }
 
 #[test]
-fn seeds_repeat_and_several_sets_are_told_with_mean_and_spread() {
+fn trap_t12_seeds_repeat_and_several_sets_are_told_with_mean_and_spread() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     render(&path.join("sets/a"), 12, 3, 4);
@@ -262,6 +285,8 @@ fn what_cannot_be_used_is_named_and_the_rest_is_judged_or_refused() {
     refuses("evaluate --data {}/plate --profile {}/no.profile", 66, "there is no such profile");
     refuses("evaluate --data {}/plate --profile {}/p --pool 5", 2, "cannot be used with");
     refuses("evaluate --data {}/plate --profile {}/p --seeds 3", 2, "cannot be used with");
+    refuses("evaluate --data {}/plate --compare --pool 5", 2, "cannot be used with");
+    refuses("evaluate --data {}/plate --compare --bank-rows 500", 2, "cannot be used with");
 }
 
 #[test]

@@ -19,11 +19,35 @@ use crate::teach::Options;
 /// The AUROC of the darkest and of the brightest colour.
 const RANGE: [f64; 2] = [0.5, 1.0];
 
+/// What `evaluate` takes and a comparison has no use for: it tries every recipe of its grids, and gives no threshold.
+const NO_USE: [&str; 20] = [
+    "profile",
+    "html",
+    "metric_source",
+    "max_false_rejects",
+    "bank_rows",
+    "bank_mib",
+    "candidates_mib",
+    "augment",
+    "tile",
+    "taps",
+    "pool",
+    "granularity",
+    "pca",
+    "distance",
+    "local",
+    "scaling",
+    "relative",
+    "smooth",
+    "neighbours",
+    "score",
+];
+
 /// What `evaluate` takes for a comparison beside what it takes anyway.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
     /// Compare distances, losses and synthetic defects on the sets instead of evaluating a profile
-    #[arg(long, conflicts_with_all = ["profile", "metric_source", "html"])]
+    #[arg(long, conflicts_with_all = NO_USE)]
     pub compare: bool,
     /// Which grids to run
     #[arg(long, value_enum, value_name = "GRID", default_value = "all", requires = "compare")]
