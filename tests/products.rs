@@ -197,7 +197,7 @@ fn symmetric(part: u64) -> Frame {
 }
 
 #[test]
-fn variants_join_the_bank_and_never_judge_the_part_that_they_are_of() {
+fn trap_t6_variants_join_the_bank_and_never_judge_the_part_that_they_are_of() {
     let model = Model::built_in();
     let mut options = Options { augment: Augment::Always(Augmentation::Mirrored), ..Options::for_model(&model) };
     (options.recipe.input_px, options.bank_rows) = ([64, 64], 100_000);

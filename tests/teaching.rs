@@ -71,6 +71,11 @@ fn every_distance_head_granularity_and_score_rule_tells_good_parts_from_plainly_
         ("smooth", with(|o| o.recipe.smooth = true), 0.85),
         ("Mahalanobis", with(|o| (o.recipe.distance, o.recipe.normalise) = (Distance::Mahalanobis, false)), 0.85),
         (
+            "Mahalanobis per position",
+            with(|o| (o.recipe.distance, o.recipe.normalise) = (Distance::MahalanobisPerPosition, false)),
+            0.85,
+        ),
+        (
             "one embedding a picture",
             with(|o| (o.recipe.granularity, o.recipe.neighbours) = (Granularity::Image, 1)),
             0.6,

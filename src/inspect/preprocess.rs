@@ -92,7 +92,7 @@ mod tests {
     use crate::clock::Timestamp;
 
     #[test]
-    fn pixels_are_normalised_channel_by_channel_as_the_card_says() {
+    fn trap_t7_pixels_are_normalised_channel_by_channel_as_the_card_says() {
         let rgb = [0u8, 127, 255].repeat(32 * 32);
         let frame = Frame::new(32, 32, rgb, Timestamp(0), 0).unwrap();
         let input = Preprocess::new(&Model::built_in().card, None, [32, 32]).run(&frame).unwrap();

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn t8_every_line_of_the_originals_starts_inside_and_has_a_length() {
+    fn trap_t8_every_line_of_the_originals_starts_inside_and_has_a_length() {
         for (line, _) in lines(TWIN, 2000) {
             assert!(line.from.iter().all(|at| (0.0..224.0).contains(at)), "{line:?}");
             assert!(norm(minus(line.to, line.from)) >= 1.0, "{line:?}");
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn t8_colours_are_bytes_up_to_255_and_grey_where_asked_for() {
+    fn trap_t8_colours_are_bytes_up_to_255_and_grey_where_asked_for() {
         let colours: Vec<[u8; 3]> = lines(TWIN, 2000).into_iter().map(|(_, colour)| colour).collect();
         assert_eq!(colours.iter().flatten().max(), Some(&255));
         assert_eq!(colours.iter().flatten().min(), Some(&0));

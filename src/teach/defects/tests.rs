@@ -187,7 +187,7 @@ fn a_defect_covers_the_same_share_of_a_small_and_of_a_large_picture() {
 }
 
 #[test]
-fn t8_no_line_of_daisukelab_is_without_a_trace() {
+fn trap_t8_no_line_of_daisukelab_is_without_a_trace() {
     let good = plain(224, 200);
     for seed in 0..300 {
         for preset in [Preset::Daisukelab, Preset::DaisukelabBlob] {
