@@ -1,7 +1,7 @@
 //! Synthetic defects: a picture of a good part with one defect on it, and the exact mask of what changed.
 //!
-//! Teaching tries them to estimate what a threshold would catch, and heads are trained on them. They are no test set:
-//! only real defects tell how good an inspection is.
+//! They choose the metric, heads are trained on them, and teaching tries them to estimate what a threshold would catch. They
+//! are no test set: only real defects tell how good an inspection is.
 //!
 //! **One path.** Each kind proposes a layer, the change of every pixel around a place of its choice. The layer is made
 //! as strong as the severity asks, in units of the noise of the good part at that very place, rounded to bytes, and

@@ -79,7 +79,7 @@ pub struct Options {
     /// The largest fraction of good parts to be rejected; if absent [`calibrate::USUAL_BOUND`], or what fewer parts allow.
     pub max_false_rejects: Option<f64>,
     /// The most memory for the embeddings from which the bank is chosen; with more parts, fewer of each are looked at.
-    /// Teaching as a whole takes about three times as much.
+    /// Teaching as a whole takes two to four times as much.
     pub candidate_bytes: usize,
     pub threads: usize,
     pub seed: u64,
@@ -172,7 +172,8 @@ pub type Progress<'a> = &'a (dyn Fn(Stage, usize, usize) + Sync);
 #[derive(Debug, thiserror::Error)]
 pub enum TeachError {
     #[error(
-        "{found} good parts were given; at least {MIN_PARTS} are needed, and 117 or more for a bound of 5 % false rejects"
+        "{found} good parts were given; at least {MIN_PARTS} are needed, and 117 or more for a bound of 5 % false rejects \
+         (60 with '--metric none')"
     )]
     TooFew { found: usize },
     #[error(

@@ -1,7 +1,7 @@
 //! Pictures whose taps were computed once, to compare many metrics on them.
 //!
 //! The backbone is most of an inspection, and every candidate metric of one input size shares it. A study keeps the taps
-//! in half precision, a third of a megabyte for a picture at 256 px, one at 448, and runs everything after them by the code that
+//! in half precision, 0.14 of a megabyte for a picture at 256 px and 0.43 at 448 by the two deeper ones, and runs everything after them by the code that
 //! inspects ([`Comparison`]). Of a picture that differs from another in some places it keeps these places alone.
 
 use std::borrow::Cow;
