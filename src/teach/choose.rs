@@ -152,7 +152,7 @@ pub fn choose(
     let heads = learn::heads(&evidence, &options, auto, progress)?;
     let mut learned: Vec<_> = heads.into_iter().map(|(loss, head)| (format!("a head by {loss}"), head)).collect();
     if auto.normality && options.recipe.granularity == Granularity::Patch && !options.recipe.relative {
-        let scores = learn::scores_of_patches(&evidence, &options, unlearned.typical_score())?;
+        let scores = learn::scores_of_patches(&evidence, &options, unlearned.typical_score(), progress)?;
         let scores = if scores.is_empty() { vec![None] } else { scores.into_iter().map(Some).collect() };
         learned.extend(scores.into_iter().map(|score| ("a score of patches".to_owned(), score)));
     }

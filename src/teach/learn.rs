@@ -12,6 +12,7 @@ use super::choose::{Choice, gather_all, judged};
 use super::defects::{Family, Kind, Preset};
 use super::evidence::{DrawnDefect, Evidence, FOLDS, Gathering, Material};
 use super::losses::Loss;
+use super::parallel::in_parallel;
 use super::samples::{Rows, Source, number};
 use super::study::Candidate;
 use super::train::{HeadShape, NormalityOptions, TrainOptions, Trained, prototypes, train_head, train_normality};
@@ -175,28 +176,51 @@ pub(super) fn heads(
     auto: &AutoOptions,
     progress: Progress,
 ) -> Result<Vec<(&'static str, Option<InFolds>)>, TeachError> {
-    let head = |name: &&'static str| {
+    let how = |name: &&str| -> Result<LearnOptions, TeachError> {
         let mut how = LearnOptions::for_loss(Loss::default_of(name).expect("it is the name of a loss"));
         how.set(&auto.training).map_err(TeachError::Recipe)?;
         how.train.seed = options.seed;
-        let train = |left_out| train_on(evidence, &options.recipe, &how, left_out, options, progress);
-        let in_folds = || {
-            let shipped = train(None)?;
-            if shipped.best_step == 0 {
-                return Ok(None);
-            }
-            let learned = |trained| Learned::of(&options.recipe, trained, &how);
-            let folds = LeftOut::folds().map(|left_out| Ok((left_out, learned(train(Some(left_out))?))));
-            let folds = folds.collect::<Result<_, TeachError>>()?;
-            Ok(Some(InFolds { shipped: learned(shipped), folds }))
-        };
-        match in_folds() {
-            Ok(head) => Ok((*name, head)),
-            Err(TeachError::Train(_)) => Ok((*name, None)),
-            Err(error) => Err(error),
-        }
+        Ok(how)
     };
-    auto.losses.iter().map(head).collect()
+    let how = auto.losses.iter().map(how).collect::<Result<Vec<_>, _>>()?;
+    let train =
+        |head: usize, left_out| match train_on(evidence, &options.recipe, &how[head], left_out, options, &|_, _, _| ())
+        {
+            Ok(trained) if left_out.is_none() && trained.best_step == 0 => Ok(None),
+            Ok(trained) => Ok(Some(Learned::of(&options.recipe, trained, &how[head]))),
+            Err(TeachError::Train(_)) => Ok(None),
+            Err(error) => Err(error),
+        };
+    let heads = in_folds(how.len(), train, options, progress)?.into_iter();
+    let heads = heads.map(|head| head.map(|(shipped, folds)| InFolds { shipped, folds }));
+    Ok(auto.losses.iter().copied().zip(heads).collect())
+}
+
+/// What is learned in so many ways, each from all that may teach and, where that is anything, without each that is left out.
+/// * `train` — in which way, and what to leave out; gives nothing if it cannot learn anything
+///
+/// # Errors  That of `train`
+fn in_folds<T: Send>(
+    ways: usize,
+    train: impl Fn(usize, Option<LeftOut>) -> Result<Option<T>, TeachError> + Sync,
+    options: &Options,
+    progress: Progress,
+) -> Result<Vec<Option<(T, Vec<(LeftOut, T)>)>>, TeachError> {
+    let folds: Vec<LeftOut> = LeftOut::folds().collect();
+    let total = ways * (1 + folds.len());
+    let step = |done| progress(Stage::Train, done, total);
+    let shipped = in_parallel(ways, options.threads, || (), |(), way| train(way, None), step)?;
+    let learns: Vec<usize> = (0..ways).filter(|way| shipped[*way].is_some()).collect();
+    let fold = |(): &mut (), job: usize| train(learns[job / folds.len()], Some(folds[job % folds.len()]));
+    let step = |done| progress(Stage::Train, total - learns.len() * folds.len() + done, total);
+    let mut of_folds = in_parallel(learns.len() * folds.len(), options.threads, || (), fold, step)?.into_iter();
+    let with_folds = |shipped: Option<T>| {
+        let shipped = shipped?;
+        let of_folds: Vec<Option<T>> = of_folds.by_ref().take(folds.len()).collect();
+        let folds = folds.iter().zip(of_folds).map(|(left_out, learned)| Some((*left_out, learned?)));
+        Some((shipped, folds.collect::<Option<_>>()?))
+    };
+    Ok(shipped.into_iter().map(with_folds).collect())
 }
 
 /// A learned score of patches, added to the distance of a chosen recipe with one weight or another; none if it cannot
@@ -209,13 +233,17 @@ pub(super) fn scores_of_patches(
     evidence: &[Evidence],
     options: &Options,
     unit: f32,
+    progress: Progress,
 ) -> Result<Vec<InFolds>, TeachError> {
     let mut how = LearnOptions::for_loss(Loss::default_of("softmax").expect("it is the name of a loss"));
     how.train.seed = options.seed;
-    let train = |left_out: Option<LeftOut>| -> Result<Option<(Head, Metric)>, TeachError> {
+    let train = |_, left_out: Option<LeftOut>| -> Result<Option<(Head, Metric)>, TeachError> {
         let (learn, held_out) = rows(evidence, &options.recipe, &how, left_out, options)?;
         let training = NormalityOptions { seed: options.seed, ..NormalityOptions::default() };
         let Ok(head) = train_normality(&learn.samples(), &held_out.samples(), &training) else { return Ok(None) };
+        if left_out.is_none() && is_silent(&head) {
+            return Ok(None);
+        }
         let good: Vec<usize> = (0..learn.labels.len()).filter(|row| learn.labels[*row] == 0).collect();
         Ok(Some((head, bank::fit(&options.recipe, &learn.embeddings.select(&good), options.pca_width))))
     };
@@ -224,12 +252,7 @@ pub(super) fn scores_of_patches(
         let recipe = Recipe { normality: true, ..options.recipe.clone() };
         Learned { recipe, metric: Metric { normality, ..fitted.clone() }, prototypes: None }
     };
-    let Some(shipped) = train(None)?.filter(|(head, _)| !is_silent(head)) else { return Ok(Vec::new()) };
-    let mut folds = Vec::new();
-    for left_out in LeftOut::folds() {
-        let Some(trained) = train(Some(left_out))? else { return Ok(Vec::new()) };
-        folds.push((left_out, trained));
-    }
+    let Some((shipped, folds)) = in_folds(1, train, options, progress)?.remove(0) else { return Ok(Vec::new()) };
     let with_weight = |share| InFolds {
         shipped: learned(&shipped, share),
         folds: folds.iter().map(|(left_out, trained)| (*left_out, learned(trained, share))).collect(),
