@@ -275,15 +275,11 @@ impl Chosen {
     pub fn best_tried(&self) -> Vec<String> {
         const SHOWN: usize = 4;
         let line = |rival: &Rival| format!("{:.1} % by {}", 100.0 * rival.quality, rival.metric);
-        let mut lines: Vec<String> = self.rivals.iter().take(SHOWN).map(line).collect();
-        match (self.rivals.get(SHOWN), self.rivals.last()) {
-            (Some(next), Some(last)) => lines.push(format!(
-                "{:.1} to {:.1} % by {} more",
-                100.0 * last.quality,
-                100.0 * next.quality,
-                self.rivals.len() - SHOWN
-            )),
-            _ => {}
+        let (shown, more) = self.rivals.split_at(self.rivals.len().min(SHOWN));
+        let mut lines: Vec<String> = shown.iter().map(line).collect();
+        if let (Some(best), Some(last)) = (more.first(), more.last()) {
+            let [best, last] = [best, last].map(|rival| 100.0 * rival.quality);
+            lines.push(format!("{last:.1} to {best:.1} % by {} more", more.len()));
         }
         lines
     }

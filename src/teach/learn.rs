@@ -44,9 +44,9 @@ pub struct LeftOut {
 
 /// What is learned from all judged parts, and what would be if some of them and some kinds were left out: by those the one
 /// that is shipped is judged.
-pub struct InFolds {
-    pub shipped: Learned,
-    pub folds: Vec<(LeftOut, Learned)>,
+pub struct InFolds<T = Learned> {
+    pub shipped: T,
+    pub folds: Vec<(LeftOut, T)>,
 }
 
 impl LeftOut {
@@ -183,17 +183,16 @@ pub(super) fn heads(
         Ok(how)
     };
     let how = auto.losses.iter().map(how).collect::<Result<Vec<_>, _>>()?;
-    let train =
-        |head: usize, left_out| match train_on(evidence, &options.recipe, &how[head], left_out, options, &|_, _, _| ())
-        {
+    let train = |head: usize, left_out| {
+        let trained = train_on(evidence, &options.recipe, &how[head], left_out, options, &|_, _, _| ());
+        match trained {
             Ok(trained) if left_out.is_none() && trained.best_step == 0 => Ok(None),
             Ok(trained) => Ok(Some(Learned::of(&options.recipe, trained, &how[head]))),
             Err(TeachError::Train(_)) => Ok(None),
             Err(error) => Err(error),
-        };
-    let heads = in_folds(how.len(), train, options, progress)?.into_iter();
-    let heads = heads.map(|head| head.map(|(shipped, folds)| InFolds { shipped, folds }));
-    Ok(auto.losses.iter().copied().zip(heads).collect())
+        }
+    };
+    Ok(auto.losses.iter().copied().zip(in_folds(how.len(), train, options, progress)?).collect())
 }
 
 /// What is learned in so many ways, each from all that may teach and, where that is anything, without each that is left out.
@@ -205,7 +204,7 @@ fn in_folds<T: Send>(
     train: impl Fn(usize, Option<LeftOut>) -> Result<Option<T>, TeachError> + Sync,
     options: &Options,
     progress: Progress,
-) -> Result<Vec<Option<(T, Vec<(LeftOut, T)>)>>, TeachError> {
+) -> Result<Vec<Option<InFolds<T>>>, TeachError> {
     let folds: Vec<LeftOut> = LeftOut::folds().collect();
     let total = ways * (1 + folds.len());
     let step = |done| progress(Stage::Train, done, total);
@@ -218,7 +217,7 @@ fn in_folds<T: Send>(
         let shipped = shipped?;
         let of_folds: Vec<Option<T>> = of_folds.by_ref().take(folds.len()).collect();
         let folds = folds.iter().zip(of_folds).map(|(left_out, learned)| Some((*left_out, learned?)));
-        Some((shipped, folds.collect::<Option<_>>()?))
+        Some(InFolds { shipped, folds: folds.collect::<Option<_>>()? })
     };
     Ok(shipped.into_iter().map(with_folds).collect())
 }
@@ -252,10 +251,10 @@ pub(super) fn scores_of_patches(
         let recipe = Recipe { normality: true, ..options.recipe.clone() };
         Learned { recipe, metric: Metric { normality, ..fitted.clone() }, prototypes: None }
     };
-    let Some((shipped, folds)) = in_folds(1, train, options, progress)?.remove(0) else { return Ok(Vec::new()) };
+    let Some(trained) = in_folds(1, train, options, progress)?.remove(0) else { return Ok(Vec::new()) };
     let with_weight = |share| InFolds {
-        shipped: learned(&shipped, share),
-        folds: folds.iter().map(|(left_out, trained)| (*left_out, learned(trained, share))).collect(),
+        shipped: learned(&trained.shipped, share),
+        folds: trained.folds.iter().map(|(left_out, trained)| (*left_out, learned(trained, share))).collect(),
     };
     Ok(NORMALITY_SHARES.map(with_weight).into())
 }
