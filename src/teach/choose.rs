@@ -41,7 +41,7 @@ mod grid;
 mod learned;
 mod quality;
 
-use grid::{all_taps, finalists, sizes};
+use grid::{all_taps, finalists, first_of_each, sizes};
 pub(crate) use grid::{bases, metric, metrics, rules, scorings};
 pub use learned::judged;
 use learned::with_learned;
@@ -319,18 +319,13 @@ fn remembered(taken: &Tried, plain: &Tried, gain: f64, tried: &[Tried]) -> Chose
 fn rivals(tried: &[Tried]) -> Vec<Rival> {
     let mut sorted: Vec<&Tried> = tried.iter().collect();
     sorted.sort_by(|a, b| b.quality.total_cmp(&a.quality));
-    let mut best: Vec<&Tried> = Vec::new();
-    for one in sorted {
-        let same = |other: &&Tried| other.rows == one.rows && Scoring::of(&one.recipe).on(&other.recipe) == one.recipe;
-        if !best.iter().any(same) {
-            best.push(one);
-        }
-    }
+    let same =
+        |one: &Tried, other: &Tried| other.rows == one.rows && Scoring::of(&one.recipe).on(&other.recipe) == one.recipe;
     let rival = |tried: &Tried| Rival {
         metric: format!("{}; a bank of up to {} rows", steps(&tried.recipe), tried.rows),
         quality: tried.quality,
     };
-    best.into_iter().map(rival).collect()
+    first_of_each(sorted.into_iter(), same).into_iter().map(rival).collect()
 }
 
 fn because(taken: &Tried, plain: &Tried, gain: f64) -> String {

@@ -13,14 +13,23 @@ use crate::teach::{Options, TeachError};
 pub(super) fn finalists(tried: &mut [Tried], count: usize) -> Vec<Recipe> {
     weigh(tried);
     tried.sort_by(|a, b| b.quality.total_cmp(&a.quality));
-    let mut best: Vec<Recipe> = Vec::new();
-    for Tried { recipe, .. } in tried.iter() {
-        let same = |other: &Recipe| (&recipe.taps, recipe.pool) == (&other.taps, other.pool);
-        if best.len() < count && !best.iter().any(same) {
-            best.push(recipe.clone());
+    let same = |a: &Recipe, b: &Recipe| (&a.taps, a.pool) == (&b.taps, b.pool);
+    let best = first_of_each(tried.iter(), |one, other| same(&one.recipe, &other.recipe));
+    best.into_iter().take(count).map(|tried| tried.recipe.clone()).collect()
+}
+
+/// The first of all that are the same, in their order.
+pub(super) fn first_of_each<'a>(
+    tried: impl Iterator<Item = &'a Tried>,
+    same: impl Fn(&Tried, &Tried) -> bool,
+) -> Vec<&'a Tried> {
+    let mut first: Vec<&Tried> = Vec::new();
+    for one in tried {
+        if !first.iter().any(|other| same(one, other)) {
+            first.push(one);
         }
     }
-    best
+    first
 }
 
 /// The input sizes to try, the plain recipe's first: those of `auto` at its aspect that are multiples of the card's
