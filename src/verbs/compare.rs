@@ -20,7 +20,7 @@ use crate::teach::Options;
 const RANGE: [f64; 2] = [0.5, 1.0];
 
 /// What `evaluate` takes and a comparison has no use for: it tries every recipe of its grids, and gives no threshold.
-const NO_USE: [&str; 20] = [
+const NO_USE: [&str; 22] = [
     "profile",
     "html",
     "metric_source",
@@ -30,11 +30,13 @@ const NO_USE: [&str; 20] = [
     "candidates_mib",
     "augment",
     "tile",
+    "tile_overlap",
     "taps",
     "pool",
     "granularity",
     "pca",
     "distance",
+    "nested",
     "local",
     "scaling",
     "relative",
@@ -203,4 +205,22 @@ fn draw(out: &Path, compared: &Compared) -> anyhow::Result<()> {
         save_png(&out.join(format!("{name}.png")), &picture)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Evaluate;
+
+    #[test]
+    fn what_a_recipe_or_a_threshold_takes_is_used_or_refused() {
+        const USED: [&str; 3] = ["input_px", "roi", "seed"];
+        let command = Evaluate::augment_args(clap::Command::new("evaluate"));
+        let groups = command.get_groups().filter(|group| ["learn", "recipe"].contains(&group.get_id().as_str()));
+        let arguments: Vec<&str> = groups.flat_map(|group| group.get_args()).map(|id| id.as_str()).collect();
+        assert!(arguments.len() > 15, "{arguments:?}");
+        for argument in arguments {
+            assert!(USED.contains(&argument) != NO_USE.contains(&argument), "{argument}");
+        }
+    }
 }
