@@ -63,6 +63,16 @@ pub fn own_distance(loss: &Loss) -> Distance {
     if loss.compares_directions() { Distance::Cosine } else { Distance::Euclidean }
 }
 
+/// A head for embeddings that are compared by that distance: by cosine without its centring, for seen from their mean
+/// good parts lie in all directions, and seen from where all channels are 0 in one. Euclidean distances stay as they are.
+pub fn compared_by(distance: Distance, head: &Head) -> Head {
+    let mut head = head.clone();
+    if let (Distance::Cosine, Head::Linear(projection)) = (distance, &mut head) {
+        projection.mean.fill(0.0);
+    }
+    head
+}
+
 /// What stands for the good class in the space of a head, and the distance to it.
 pub fn prototype(loss: &Loss, trained: &Trained) -> Option<(Embeddings, Distance)> {
     Some(prototypes(loss, trained.prototypes.as_ref()?.select(&[0])))
@@ -71,4 +81,23 @@ pub fn prototype(loss: &Loss, trained: &Trained) -> Option<(Embeddings, Distance
 /// The learned steps of a head alone.
 pub fn metric(head: Option<&Head>) -> Metric {
     Metric { head: head.cloned(), ..Metric::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::metric::Projection;
+
+    #[test]
+    fn by_cosine_good_parts_lie_in_one_direction_though_a_head_is_centred_on_them() {
+        let centred = Head::Linear(Projection { mean: vec![9.0, 9.0], weight: vec![1.0, 0.0, 0.0, 2.0] });
+        assert_eq!(compared_by(Distance::Euclidean, &centred), centred);
+        let good = Embeddings::new(2, vec![10.0, 8.0, 8.0, 10.0], false);
+        let cosine = |head: &Head| {
+            let unit = head.apply(&good).normalise();
+            unit.row(0).iter().zip(unit.row(1)).map(|(a, b)| a * b).sum::<f32>()
+        };
+        assert!(cosine(&centred) < -0.99);
+        assert!(cosine(&compared_by(Distance::Cosine, &centred)) > 0.95);
+    }
 }

@@ -117,8 +117,9 @@ impl<'a> Pictures<'a> {
         own: Option<Distance>,
     ) -> Result<Vec<Figure>, InspectError> {
         let figure = |(label, distance, neighbours): (&str, Distance, usize)| {
-            let recipe = Recipe { neighbours, ..heads::with_head(&self.recipe, head, distance) };
-            let metric = heads::metric(head);
+            let head = head.map(|head| heads::compared_by(distance, head));
+            let recipe = Recipe { neighbours, ..heads::with_head(&self.recipe, head.as_ref(), distance) };
+            let metric = heads::metric(head.as_ref());
             let (metric, bank) = match distance.is_gaussian() {
                 true => {
                     let parts = Candidates::new(bank.clone(), &vec![1; bank.len()], 1);
