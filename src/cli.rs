@@ -108,7 +108,7 @@ pub struct Teach {
     pub model: Option<PathBuf>,
     #[command(flatten)]
     pub learn: LearnArgs,
-    /// How many threads embed; all cores if absent
+    /// How many threads embed, train and compare; all cores if absent
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
 }
@@ -323,7 +323,7 @@ pub struct Evaluate {
     /// Teach and judge, or compare, so many times, with the seeds from --seed on; figures are their means
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub seeds: u16,
-    /// Write the figures: an array, one object a set; with --compare JSON lines, one a figure
+    /// Write the figures: an array, one object a set; with --compare JSON lines, one a cell of the tables
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Write one page with charts and pictures
@@ -332,7 +332,7 @@ pub struct Evaluate {
     /// Write both into this folder, as evaluation.json and evaluation.html; with --compare a picture of each table
     #[arg(long, value_name = "DIR", conflicts_with_all = ["json", "html"])]
     pub out: Option<PathBuf>,
-    /// How many threads embed and judge; all cores if absent
+    /// How many threads embed, train, compare and judge; all cores if absent
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
     #[command(flatten)]

@@ -118,7 +118,7 @@ pub struct About {
     pub augmentation: Option<String>,
     /// How the metric was chosen, if it was.
     pub chosen: Option<Chosen>,
-    /// How many synthetic defects the threshold would have caught.
+    /// How many synthetic and known defects the threshold would have caught.
     pub expected_catch: Vec<ExpectedCatch>,
 }
 
@@ -164,11 +164,11 @@ pub enum Promise {
 pub struct Chosen {
     /// How many metrics were tried.
     pub tried: usize,
-    /// The chance that a defect scores above a good part, those counting most that can hardly be told, by the metric
-    /// chosen and by the plain cosine distance.
+    /// The chance that a defect scores above a good part, those counting most that lie above most good parts but not above
+    /// all, by the metric chosen and by the recipe that was given, plain cosine if nobody asked for another.
     pub quality: f64,
     pub plain_quality: f64,
-    /// The same for the faint defects alone, by the metric chosen.
+    /// The AUROC of the faint defects alone, by the metric chosen.
     pub faint: f64,
     /// Why it was chosen: a sentence.
     pub because: String,
@@ -188,7 +188,7 @@ pub struct Rival {
     pub quality: f64,
 }
 
-/// What the threshold would have caught of one kind of synthetic defect.
+/// What the threshold would have caught of one kind and severity of synthetic defects, or of the known ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExpectedCatch {

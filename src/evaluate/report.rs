@@ -1,8 +1,8 @@
 //! The report of runs over labelled parts: one HTML page with its pictures, styles and script inside.
 //!
 //! Goal: a process engineer opens it from a stick on any computer, sees in a sentence how many parts went the wrong
-//! way, then in pictures which ones and why, and can print it. Non-goals: it is no live page (that is
-//! `observe::page`), and no data format: the page cannot be read back, so keep the numbers in JSON beside it.
+//! way, then in pictures which ones and why, and can print it. Non-goals: it is no live page, and no
+//! data format: the page cannot be read back, so keep the numbers in JSON beside it.
 //!
 //! Nothing is fetched from elsewhere, and the page's own content policy forbids it. Charts are inline SVG whose
 //! coordinates across are percentages and whose heights are pixels, so that letters keep their size on a telephone.

@@ -1,7 +1,8 @@
 //! One labelled set to its figures: teach on its good parts, or take a profile, judge the test folder, and again with
 //! other seeds.
 //!
-//! Nothing of the test folder reaches the teaching; only the figures that say so choose a threshold on it.
+//! Nothing that is judged reaches the teaching: known defects for it are taken out of the test folder first. Only the
+//! figures that say so choose a threshold on it.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -14,7 +14,7 @@
 
 use super::backbone::TapOutput;
 use super::embedding::{self, Embeddings, Resize};
-use super::recipe::Granularity;
+use super::recipe::{Granularity, Recipe};
 use super::{InspectError, Inspector};
 use crate::frame::{Frame, Roi};
 use crate::part::{AnomalyMap, Inspection};
@@ -42,6 +42,16 @@ pub enum Method {
     GradCam,
 }
 
+impl Method {
+    /// How scores by a recipe are explained. Tiles are a map by themselves.
+    pub fn of(recipe: &Recipe) -> Method {
+        match (recipe.granularity, recipe.tiling) {
+            (Granularity::Image, None) => Method::GradCam,
+            _ => Method::AnomalyMap,
+        }
+    }
+}
+
 /// The hottest place of a map.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Place {
@@ -56,13 +66,12 @@ impl Inspector {
     /// Judges a frame as [`Inspector::inspect`] does, and says why.
     /// * `bank` — the bank of the inspector's profile
     ///
-    /// # Errors  `InspectError`: the region of interest is outside the frame, or the network failed.
+    /// # Errors  `InspectError`, as [`Inspector::inspect`].
     pub fn explain(&mut self, frame: &Frame, bank: &Embeddings) -> Result<Explanation, InspectError> {
-        let recipe = self.extractor.recipe();
-        // Tiles are a map by themselves.
-        if recipe.granularity == Granularity::Patch || recipe.tiling.is_some() {
+        let method = Method::of(self.extractor.recipe());
+        if method == Method::AnomalyMap {
             let inspection = self.inspect(frame)?;
-            return Ok(Explanation { map: inspection.map.clone(), inspection, method: Method::AnomalyMap });
+            return Ok(Explanation { map: inspection.map.clone(), inspection, method });
         }
         let (taps, timings) = self.extractor.taps(frame)?;
         let recipe = self.extractor.recipe();
@@ -70,7 +79,6 @@ impl Inspector {
         let inspection = self.judge(raw.clone(), self.extractor.grid(), timings);
         let gradient = score_gradient(recipe, self.comparison.metric(), bank, raw.row(0));
         let map = on_scale(grad_cam(&taps, &gradient), inspection.score);
-        let method = Method::GradCam;
         Ok(Explanation { inspection, map, method })
     }
 }

@@ -244,7 +244,7 @@ impl Inspector {
     }
 
     /// Judges one frame.
-    /// # Errors  `InspectError`: the region of interest is outside the frame, or the network failed.
+    /// # Errors  `InspectError`: the region of interest is outside the frame, it has too many tiles, or the network failed.
     pub fn inspect(&mut self, frame: &Frame) -> Result<Inspection, InspectError> {
         match self.pool.clone() {
             Some(pool) => threads::together(&pool, || self.inspect_here(frame)),

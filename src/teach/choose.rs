@@ -3,8 +3,9 @@
 //! No distance fits all products: where parts differ in brightness the length of an embedding misleads, where the
 //! defect is a change of contrast it is the signal. The product of both distances, by all taps and by the deepest alone, is
 //! seldom far below the best of them, and synthetic defects need not tell which that is. Still, every recipe of a small grid
-//! is tried on the [`Evidence`], at one input size after another; the best are tried with a larger bank too. The plain cosine
-//! recipe is left only for one that beats it by more than chance, and an inspection that takes twice as long must be worth it.
+//! is tried on the [`Evidence`], at one input size after another; the best are tried with a larger bank too. The plain recipe
+//! (by cosine, unless another is given) is left only for one that beats it by more than chance, and an inspection that takes
+//! twice as long must be worth it.
 //!
 //! What the choice knows: the scores of the parts that the evidence judges, and of real defects where the user gave some.
 //! The parts that give the threshold are in its banks, but it never knows how they score.
@@ -59,7 +60,7 @@ const LEAST_JUDGED: usize = 45;
 const FEW_PARTS: usize = BOUND_FROM;
 /// So many of each input size are tried with the larger bank.
 const FINALISTS: usize = 2;
-/// Multiply–adds of the backbone for a pixel of its input, about: those of the built-in one.
+/// Multiply–adds of the backbone for a pixel of its input: those of the built-in one, rounded down.
 const BACKBONE_MACS_A_PIXEL: f64 = 4000.0;
 /// Twice the time of an inspection must be worth so much in quality.
 const PRICE: f64 = 0.001;
@@ -332,8 +333,7 @@ fn because(taken: &Tried, plain: &Tried, gain: f64) -> String {
     let percent = |quality: f64| 100.0 * quality;
     if (&taken.recipe, taken.rows) == (&plain.recipe, plain.rows) {
         return format!(
-            "no other beats the plain cosine distance by more than chance (of the defects that decide {:.1} % lie above good \
-             parts)",
+            "no other beats the plain metric by more than chance (of the defects that decide {:.1} % lie above good parts)",
             percent(plain.quality)
         );
     }
@@ -346,8 +346,8 @@ fn because(taken: &Tried, plain: &Tried, gain: f64) -> String {
         );
     }
     format!(
-        "of the defects that decide {:.1} % lie above good parts, with a bank of up to {} rows, {:.1} % by the plain cosine \
-         distance; at least {:.1} points of that are no chance",
+        "of the defects that decide {:.1} % lie above good parts, with a bank of up to {} rows, {:.1} % by the plain \
+         metric; at least {:.1} points of that are no chance",
         percent(taken.quality),
         taken.rows,
         percent(plain.quality),

@@ -1,8 +1,8 @@
 //! `--metric NAME`: a head that is learned by one loss from good parts and synthetic defects, on a frozen backbone.
 //!
 //! Siamese and triplet training are this same head with shared weights; the loss alone differs. The head learns from
-//! some of the judged parts, and the step is kept that serves best on others and on kinds of defects that it did not
-//! learn from. Whether it beats the raw embedding is measured on further parts and said in the profile; by name it is
+//! some of the judged parts, and the step is kept that serves best on others and, where a preset has enough, on
+//! kinds of defects that it did not learn from. Whether it beats the raw embedding is measured on further parts and said in the profile; by name it is
 //! shipped either way, by `auto` only if the same training without a family of kinds tells that family better too.
 
 use std::str::FromStr;
@@ -264,7 +264,7 @@ fn is_silent(head: &Head) -> bool {
     matches!(head, Head::Mlp { weight, .. } if weight.iter().all(|weight| *weight == 0.0))
 }
 
-/// Trains on what is not left out; a quarter of the parts and a third of the kinds say when to stop.
+/// Trains on what is not left out; a quarter of the parts and some of the kinds say when to stop.
 /// * `evidence` — of each product
 /// * `options` — bounds of the bank that known defects without a mask are compared with; its recipe is not used
 ///

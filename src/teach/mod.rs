@@ -349,7 +349,7 @@ fn threshold(options: &Options, scores: &[f32], bounded: bool, has_learned: bool
     Ok(Threshold { promise: Promise::Void { because: because.to_owned() }, ..threshold })
 }
 
-/// Metric and bank from all parts: for comparisons on labelled sets, where the threshold is not asked for.
+/// Metric and bank from all parts, without a threshold: for whoever brings one, or asks for scores alone.
 /// # Errors  `TeachError`, as [`teach`].
 pub fn teach_bank(
     model: &Model,

@@ -12,7 +12,7 @@ use crate::teach::defects::{Kind, Preset};
 
 /// A patch of which at least so much is changed shows the defect.
 const SHOWN: f32 = 0.15;
-/// A patch is good if no change is nearer than so many patches: the backbone sees farther than a patch.
+/// A patch is good if no change is within so many patches: the backbone sees farther than a patch.
 const FAR: usize = 3;
 /// At most so many rows of each class are taken from a picture.
 const ROWS_A_PICTURE: usize = 40;

@@ -15,7 +15,6 @@ use crate::inspect::Inspector;
 use crate::inspect::card::Model;
 use crate::inspect::embedding::Embeddings;
 use crate::inspect::explain::{Explanation, Method, hottest};
-use crate::inspect::recipe::Granularity;
 use crate::observe::heat_map::save_png;
 use crate::observe::side_by_side::side_by_side;
 use crate::part::{NoDecision, Verdict};
@@ -85,9 +84,9 @@ pub fn run(args: &cli::Explain) -> anyhow::Result<ExitCode> {
         }
     }
     if !args.json {
-        let what = match inspector.recipe().granularity {
-            Granularity::Patch => "the distances of the patches",
-            Granularity::Image => "Grad-CAM of the score",
+        let what = match Method::of(inspector.recipe()) {
+            Method::AnomalyMap => "the distances of the patches",
+            Method::GradCam => "Grad-CAM of the score",
         };
         writeln!(out, "{tally}; {what} in {}", args.out.display())?;
     }

@@ -35,7 +35,7 @@ use crate::teach::{GoodParts, MetricChoice, Options, Product, teach_products};
 const TILE_OVERLAP: f64 = 0.25;
 /// So many suspicious parts are named.
 const SHOWN: usize = 5;
-/// So many damaged pictures from the camera end the teaching.
+/// So many damaged pictures from the camera are left out; one more ends the teaching.
 const MAX_BAD_FRAMES: u32 = 10;
 
 /// Runs the verb.

@@ -1,4 +1,4 @@
-//! What all grids of a set share: the pictures' taps, computed once.
+//! What all grids of a set share: the taps of its test pictures, computed once, and how good parts are sampled.
 
 use std::path::{Path, PathBuf};
 

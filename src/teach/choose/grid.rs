@@ -32,8 +32,8 @@ pub(super) fn first_of_each<'a>(
     first
 }
 
-/// The input sizes to try, the plain recipe's first: those of `auto` at its aspect that are multiples of the card's
-/// `size_multiple` and not larger than the region that they show of every product.
+/// The input sizes to try, the plain recipe's first: those of `auto` at its aspect that are not larger than the region that
+/// they show of every product, then rounded up to a multiple of the card's `size_multiple`.
 pub(super) fn sizes(
     model: &Model,
     options: &Options,
