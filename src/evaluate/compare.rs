@@ -25,6 +25,8 @@ use serde::Serialize;
 use super::dataset::DatasetError;
 use super::metrics::mean_and_spread;
 use crate::inspect::card::Model;
+use crate::inspect::recipe::Granularity;
+use crate::teach::defects::Preset;
 use crate::teach::{Options, Progress, TeachError};
 
 mod bench;
@@ -213,18 +215,20 @@ pub fn compare(
 }
 
 fn of_seed(bench: &Bench, what: &[What], seed: u64) -> Result<(Vec<Figure>, Option<Standing>), TeachError> {
-    let mixed = bench.evidence(crate::teach::defects::Preset::Mixed, seed)?;
     let (mut figures, mut standing) = (Vec::new(), None);
-    if what.contains(&What::Distances) {
-        let (of_distances, found) = distances::run(bench, &mixed, seed)?;
-        figures.extend(of_distances);
-        standing = Some(found);
-    }
-    if what.contains(&What::Losses) {
-        figures.extend(losses::run(bench, &mixed, seed)?);
+    if what != [What::Image] {
+        let evidence = bench.evidence(Preset::Mixed, Granularity::Patch, seed)?;
+        if what.contains(&What::Distances) {
+            let (of_distances, found) = distances::run(bench, &evidence, seed)?;
+            figures.extend(of_distances);
+            standing = Some(found);
+        }
+        if what.contains(&What::Losses) {
+            figures.extend(losses::run(bench, &evidence, seed)?);
+        }
     }
     if what.contains(&What::Image) {
-        figures.extend(image::run(bench, &mixed, seed)?);
+        figures.extend(image::run(bench, seed)?);
     }
     Ok((figures, standing))
 }

@@ -19,7 +19,7 @@ use crate::inspect::backbone::TapOutput;
 use crate::inspect::compare::Comparison;
 use crate::inspect::embedding::{self, Embeddings, dot, squared_distance};
 use crate::inspect::metric::Metric;
-use crate::inspect::recipe::{Distance, Factor, Granularity, Recipe, ScoreRule};
+use crate::inspect::recipe::{Distance, Factor, Granularity, Recipe, Scaling, ScoreRule};
 use crate::inspect::score::score;
 use crate::inspect::smooth::smooth;
 use crate::inspect::{Extractor, InspectError};
@@ -232,9 +232,9 @@ impl Study {
             Candidates { raw, parts: pictures.iter().flat_map(of_picture).collect() }
         };
         let sampled = sample(rows);
-        // Without a head one choice of rows serves the same factor of all distances, if they may be as many: choosing takes
-        // longer than judging.
-        let mut shared: BTreeMap<(Factor, usize), Vec<usize>> = BTreeMap::new();
+        // Without a head one choice of rows serves the same factor of all distances that scale alike, if they may be as many:
+        // choosing takes longer than judging.
+        let mut shared: BTreeMap<(Factor, Scaling, usize), Vec<usize>> = BTreeMap::new();
         let mut compare = |Candidate { recipe, metric, bank }: &Candidate| {
             let channels = self.channels(recipe);
             if let (Some(metric), Some(bank)) = (metric, bank) {
@@ -251,7 +251,7 @@ impl Study {
             let most = bank::most_rows(recipe, channels, options.bank_rows, options);
             let choose = |factor, view: &Embeddings| {
                 let choose = || bank::choose_rows(view, None, most, options, &|_| ());
-                shared.entry((factor, most)).or_insert_with(choose).clone()
+                shared.entry((factor, recipe.scaling, most)).or_insert_with(choose).clone()
             };
             let (bank, spread) = bank::assemble(recipe, embeddings, &sampled.parts, choose);
             Comparison::new(recipe, Metric { spread, ..metric }, bank, channels, positions)
@@ -433,6 +433,25 @@ mod tests {
             let (dense, patched) = (dense.row(row), patched.row(row));
             assert!(squared_distance(dense, patched) <= SAME * dot(dense, dense), "row {row}");
         }
+    }
+
+    #[test]
+    fn rows_are_shared_by_distances_that_scale_alike_and_by_no_others() {
+        let model = Model::built_in();
+        let options = Options { bank_rows: 20, ..Options::for_model(&model) };
+        let plain =
+            Recipe { input_px: [64, 64], distance: Distance::Euclidean, normalise: false, ..options.recipe.clone() };
+        let belt = Belt::new(BeltSettings::default());
+        let extractor = Extractor::new(&model, &plain).unwrap();
+        let study = Study::take(&extractor, 4, |part| Ok(belt.good_part(part as u64)), 1, |_| ()).unwrap();
+        let of = |scalings: &[Scaling]| {
+            let with = |scaling: &Scaling| Candidate::untrained(Recipe { scaling: *scaling, ..plain.clone() });
+            let candidates: Vec<_> = scalings.iter().map(with).collect();
+            let comparisons = study.comparisons(&[0, 1, 2], &|part| part, 64, &candidates, &options).unwrap();
+            study.distances(&[3], &comparisons, 1).remove(0)
+        };
+        let alone = [Scaling::SignedSqrt, Scaling::None, Scaling::Std].map(|scaling| of(&[scaling]).remove(0));
+        assert_eq!(of(&[Scaling::SignedSqrt, Scaling::None, Scaling::Std]), alone);
     }
 
     #[test]

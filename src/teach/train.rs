@@ -188,6 +188,12 @@ pub fn prototypes(loss: &Loss, learned: Embeddings) -> (Embeddings, Distance) {
 }
 
 impl Trained {
+    /// Whether the class weights that a loss should have learned point where they did at the start: anywhere. Centres start
+    /// at the mean of the good rows.
+    pub fn prototypes_are_random(&self, loss: &Loss) -> bool {
+        self.best_step == 0 && !matches!(loss, Loss::Center(_))
+    }
+
     /// How its embeddings should be compared: by cosine if the loss compared directions, else Euclidean.
     pub fn distance(&self) -> Distance {
         self.distance

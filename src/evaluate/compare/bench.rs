@@ -7,7 +7,7 @@ use crate::evaluate::dataset::Dataset;
 use crate::evaluate::metrics::auroc;
 use crate::inspect::card::Model;
 use crate::inspect::compare::Comparison;
-use crate::inspect::recipe::Recipe;
+use crate::inspect::recipe::{Granularity, Recipe};
 use crate::inspect::{Extractor, InspectError};
 use crate::source::decode::read_frame;
 use crate::teach::defects::Preset;
@@ -31,7 +31,7 @@ pub struct Bench<'a> {
     pub options: Options,
     pub progress: Progress<'a>,
     pub notes: Vec<String>,
-    extractor: Extractor,
+    all_taps: Recipe,
     parts: GoodParts<'static>,
     /// The good parts, then the test pictures.
     pub study: Study,
@@ -67,7 +67,7 @@ impl<'a> Bench<'a> {
         let test: Vec<PathBuf> = set.test.into_iter().map(|image| image.path).collect();
         let study = see(&extractor, &parts, &test, options.threads, progress)?;
         let (name, options) = (set.name, options.clone());
-        Ok(Bench { name, model, options, progress, notes, extractor, parts, study, anomalous })
+        Ok(Bench { name, model, options, progress, notes, all_taps, parts, study, anomalous })
     }
 
     /// The good parts by their numbers in the study.
@@ -86,11 +86,14 @@ impl<'a> Bench<'a> {
     }
 
     /// Good parts and synthetic defects on them, as a teaching by that seed would choose by.
-    pub fn evidence(&self, preset: Preset, seed: u64) -> Result<Evidence, TeachError> {
-        let how = Gathering::within_memory(&self.model.card, self.extractor.recipe(), 1, preset);
+    /// * `granularity` — of the recipes that they are for
+    pub fn evidence(&self, preset: Preset, granularity: Granularity, seed: u64) -> Result<Evidence, TeachError> {
+        let recipe = Recipe { granularity, ..self.all_taps.clone() };
+        let extractor = Extractor::new(self.model, &recipe).map_err(InspectError::from)?;
+        let how = Gathering::within_memory(&self.model.card, &recipe, 1, preset);
         let step = |done, total| (self.progress)(Stage::Evidence, done, total);
         let material = Material { good_parts: &self.parts, known: &KnownDefects::none() };
-        Evidence::gather(&self.extractor, &material, how, &self.seeded(seed), step)
+        Evidence::gather(&extractor, &material, how, &self.seeded(seed), step)
     }
 
     /// The AUROC of the scores of the test pictures.

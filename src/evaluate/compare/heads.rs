@@ -22,16 +22,22 @@ pub fn train(
     mut how: LearnOptions,
     options: &Options,
 ) -> Result<Result<Trained, String>, TeachError> {
-    let classes = how.preset.classes().len();
     loop {
         match train_on(std::slice::from_ref(evidence), recipe, &how, Some(LeftOut::FOLD), options, &|_, _, _| ()) {
             Ok(trained) => return Ok(Ok(trained)),
             // Every try asks for no more than the class that was too small has.
-            Err(TeachError::Train(TrainError::TooFew { found, .. })) if found >= 2 => how.train.batch = found * classes,
+            Err(TeachError::Train(TrainError::TooFew { found, needed, batch, .. })) if found >= 2 => {
+                how.train.batch = smaller(batch, needed, found);
+            }
             Err(TeachError::Train(error)) => return Ok(Err(error.to_string())),
             Err(error) => return Err(error),
         }
     }
+}
+
+/// A batch of which a class takes `found` rows or fewer, where it would take `needed`, which is more.
+fn smaller(batch: usize, needed: usize, found: usize) -> usize {
+    batch / needed * found
 }
 
 /// All losses with their default options for a head of that shape, and how they are called.
@@ -73,9 +79,14 @@ pub fn compared_by(distance: Distance, head: &Head) -> Head {
     head
 }
 
-/// What stands for the good class in the space of a head, and the distance to it.
-pub fn prototype(loss: &Loss, trained: &Trained) -> Option<(Embeddings, Distance)> {
-    Some(prototypes(loss, trained.prototypes.as_ref()?.select(&[0])))
+/// What stands for the good class in the space of a head, and the distance to it, or why nothing does; none of a loss
+/// without class weights.
+pub fn prototype(loss: &Loss, trained: &Trained) -> Option<Result<(Embeddings, Distance), String>> {
+    let learned = trained.prototypes.as_ref()?;
+    if trained.prototypes_are_random(loss) {
+        return Some(Err("no step is better than the start, where class weights are random".to_owned()));
+    }
+    Some(Ok(prototypes(loss, learned.select(&[0]))))
 }
 
 /// The learned steps of a head alone.
@@ -87,6 +98,17 @@ pub fn metric(head: Option<&Head>) -> Metric {
 mod tests {
     use super::*;
     use crate::inspect::metric::Projection;
+
+    #[test]
+    fn a_batch_for_few_rows_always_gets_smaller() {
+        for (classes, batch) in [(2, 240), (3, 240), (4, 10), (5, 19), (6, 241)] {
+            let needed = batch / classes;
+            for found in 1..needed {
+                let smaller = smaller(batch, needed, found);
+                assert!(smaller < batch && smaller >= classes * found, "{found} of {needed}");
+            }
+        }
+    }
 
     #[test]
     fn by_cosine_good_parts_lie_in_one_direction_though_a_head_is_centred_on_them() {

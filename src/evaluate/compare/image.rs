@@ -45,17 +45,15 @@ struct Pictures<'a> {
 }
 
 /// The grid by one seed.
-/// * `mixed` — the evidence with all kinds of defects; that of the other presets is gathered here
-pub fn run(bench: &Bench, mixed: &Evidence, seed: u64) -> Result<Vec<Figure>, TeachError> {
+pub fn run(bench: &Bench, seed: u64) -> Result<Vec<Figure>, TeachError> {
     let pictures = Pictures::of(bench, seed);
     let mut figures = pictures.raw()?;
     figures.extend(pictures.leak()?);
     let total = Preset::ALL.len() * Loss::NAMES.len();
     for (at, preset) in Preset::ALL.into_iter().enumerate() {
-        let gathered = (preset != Preset::Mixed).then(|| bench.evidence(preset, seed)).transpose()?;
-        let evidence = gathered.as_ref().unwrap_or(mixed);
+        let evidence = bench.evidence(preset, Granularity::Image, seed)?;
         for (done, (name, how)) in pictures.losses(preset).into_iter().enumerate() {
-            figures.extend(pictures.of_loss(evidence, &name, how)?);
+            figures.extend(pictures.of_loss(&evidence, &name, how)?);
             (bench.progress)(Stage::Train, at * Loss::NAMES.len() + done + 1, total);
         }
     }
@@ -135,7 +133,11 @@ impl<'a> Pictures<'a> {
     }
 
     fn prototype(&self, place: &Place, loss: &Loss, trained: &Trained) -> Result<Option<Figure>, InspectError> {
-        let Some((good, distance)) = heads::prototype(loss, trained) else { return Ok(None) };
+        let (good, distance) = match heads::prototype(loss, trained) {
+            None => return Ok(None),
+            Some(Err(reason)) => return Ok(Some(unmeasured(place, PROTOTYPE, false, &reason))),
+            Some(Ok(learned)) => learned,
+        };
         let head = Some(&trained.head);
         let recipe = heads::with_head(&self.recipe, head, distance);
         let comparison = Comparison::new(&recipe, heads::metric(head), good, self.good.width(), 1)?;
@@ -158,14 +160,7 @@ impl<'a> Pictures<'a> {
         let own = heads::own_distance(&how.train.loss);
         let prototype = how.train.loss.is_classification().then_some((PROTOTYPE, false));
         let columns = BANKS.into_iter().map(|(label, distance, _)| (label, distance == own)).chain(prototype);
-        let figure = |(label, own): (&str, bool)| Figure {
-            place: Place { distance: label.to_owned(), own, ..place.clone() },
-            auroc: f64::NAN,
-            quality: None,
-            p_value: None,
-            note: Some(reason.to_owned()),
-        };
-        columns.map(figure).collect()
+        columns.map(|(label, own)| unmeasured(place, label, own, reason)).collect()
     }
 
     fn place(&self, loss: &str, preset: Option<Preset>, shape: Option<HeadShape>) -> Place {
@@ -180,5 +175,15 @@ impl<'a> Pictures<'a> {
             score_rule: "whole picture".to_owned(),
             own: false,
         }
+    }
+}
+
+fn unmeasured(place: &Place, distance: &str, own: bool, reason: &str) -> Figure {
+    Figure {
+        place: Place { distance: distance.to_owned(), own, ..place.clone() },
+        auroc: f64::NAN,
+        quality: None,
+        p_value: None,
+        note: Some(reason.to_owned()),
     }
 }

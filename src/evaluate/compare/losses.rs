@@ -57,12 +57,19 @@ fn trained_figures(
     };
     let recipes = NEAREST.map(with_head);
     let mut comparisons = bench.banks(&recipes, seed)?;
-    if let Some((good, distance)) = heads::prototype(&how.train.loss, trained) {
-        let recipe = heads::with_head(plain, head, distance);
-        let (channels, [height, width]) = (bench.study.channels(plain), plain.grid());
-        comparisons.push(Comparison::new(&recipe, metric.clone(), good, channels, height * width)?);
+    let own = Some(trained.distance());
+    match heads::prototype(&how.train.loss, trained) {
+        None => Ok(measured(bench, place, &comparisons, own)),
+        Some(Err(reason)) => {
+            Ok([measured(bench, place, &comparisons, own), unmeasured(place, PROTOTYPE, false, &reason)].concat())
+        }
+        Some(Ok((good, distance))) => {
+            let recipe = heads::with_head(plain, head, distance);
+            let (channels, [height, width]) = (bench.study.channels(plain), plain.grid());
+            comparisons.push(Comparison::new(&recipe, metric.clone(), good, channels, height * width)?);
+            Ok(measured(bench, place, &comparisons, own))
+        }
     }
-    Ok(measured(bench, place, &comparisons, Some(trained.distance())))
 }
 
 /// The figures of the nearest patch by each distance and, if there is a third comparison, of the prototype.
@@ -88,16 +95,20 @@ fn columns(own: Option<Distance>) -> impl Iterator<Item = (&'static str, bool)> 
 /// The cells of a head that could not be trained.
 fn missing(place: &Place, how: &LearnOptions, reason: &str) -> Vec<Figure> {
     let distances = if how.train.loss.is_classification() { 3 } else { 2 };
-    let figures = columns(Some(heads::own_distance(&how.train.loss))).take(distances).flat_map(|(distance, own)| {
-        rules().map(|scoring| Figure {
-            place: Place { distance: distance.into(), score_rule: rule(scoring), own, ..place.clone() },
-            auroc: f64::NAN,
-            quality: None,
-            p_value: None,
-            note: Some(reason.to_owned()),
-        })
-    });
-    figures.collect()
+    let columns = columns(Some(heads::own_distance(&how.train.loss))).take(distances);
+    columns.flat_map(|(distance, own)| unmeasured(place, distance, own, reason)).collect()
+}
+
+/// The cells of one distance, by each way to a score.
+fn unmeasured(place: &Place, distance: &str, own: bool, reason: &str) -> Vec<Figure> {
+    let figure = |scoring| Figure {
+        place: Place { distance: distance.into(), score_rule: rule(scoring), own, ..place.clone() },
+        auroc: f64::NAN,
+        quality: None,
+        p_value: None,
+        note: Some(reason.to_owned()),
+    };
+    rules().map(figure).into()
 }
 
 fn place(bench: &Bench, loss: &str, head: &str) -> Place {
