@@ -96,6 +96,20 @@ fn recipes_that_cannot_be_are_refused() {
     refuses(&format!("{teach} --distance euclidean --nested"), path, 2, "--distance product; give these");
     refuses(&format!("{teach} --distance product --nested --pca 9"), path, 65, "without a PCA head");
     refuses(&format!("{teach} --granularity image --smooth"), path, 65, "it has one embedding");
+    refuses(&format!("{teach} --granularity image --relative"), path, 65, "or it is always 1");
+    refuses(&format!("{teach} --pca 1"), path, 65, "one number has no direction but its sign");
+    let none = format!("{teach} --metric none --input-px 96");
+    refuses(
+        &format!("{none} --max-false-rejects 20%"),
+        path,
+        65,
+        "fewer than 60 good parts, and there are 12; give 48",
+    );
+    refuses(&format!("{none} --granularity image --neighbours 11"), path, 65, "a mean of 11 neighbours, but the bank");
+    let learned = "--input-px 96 --metric triplet --metric-options";
+    refuses(&format!("{teach} {learned} rate=-1"), path, 2, "'learning_rate' is -1, expected above 0");
+    refuses(&format!("{teach} {learned} width=1"), path, 2, "'width' is 1, expected 2 or more");
+    refuses(&format!("{teach} --metric auto --metric-options rate=-1"), path, 2, "'learning_rate' is -1");
     refuses(&format!("{teach} --pool 999"), path, 65, "not wider than the input");
     refuses(&format!("{teach} --max-false-rejects 150%"), path, 2, "between 0 and 1");
     assert!(!path.join("p").exists());

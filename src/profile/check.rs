@@ -3,7 +3,7 @@
 use super::{Profile, Promise};
 use crate::frame::{MIN_SIDE_PX, Roi};
 use crate::inspect::metric::{Head, Projection};
-use crate::inspect::recipe::{Distance, Factor, HeadKind, Scaling, ScoreRule};
+use crate::inspect::recipe::{Distance, Factor, Granularity, HeadKind, Scaling, ScoreRule};
 
 /// The next step after every fault that only teaching can mend.
 pub(super) const AGAIN: &str = "teach it again with 'rejectd teach'";
@@ -65,6 +65,12 @@ impl Profile {
                 "its recipe asks for {} neighbours, but its bank holds {rows} rows",
                 recipe.neighbours
             ));
+        }
+        if recipe.relative && recipe.granularity == Granularity::Image && recipe.tiling.is_none() {
+            return Err("its recipe says relative, but one embedding a picture has always the score 1".to_string());
+        }
+        if recipe.distance == Distance::Cosine && width == 1 {
+            return Err("its recipe measures cosine, but its embeddings are single numbers".to_string());
         }
         match (recipe.distance, recipe.normalise) {
             (Distance::Cosine, false) => Err("its recipe measures cosine, which needs normalise = true".to_string()),

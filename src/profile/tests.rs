@@ -256,6 +256,10 @@ fn a_profile_that_contradicts_itself_is_refused_with_the_contradiction() {
         (|p| p.about.recipe.score = ScoreRule::TopFraction(0.0), "top_fraction = 0,"),
         (|p| p.about.recipe.score = ScoreRule::TopFraction(1.5), "top_fraction = 1.5"),
         (|p| p.about.recipe.normalise = false, "cosine, which needs normalise = true"),
+        (
+            |p| (p.about.recipe.relative, p.about.recipe.granularity) = (true, Granularity::Image),
+            "one embedding a picture has always the score 1",
+        ),
         (|p| p.about.recipe.distance = Distance::Euclidean, "Euclidean, which needs normalise = false"),
         (|p| p.about.recipe.distance = Distance::Mahalanobis, "lacks the tensor whitening.weight"),
         (|p| p.about.recipe.roi_px = Some(Roi { x: 3, y: 0, width: 16, height: 16 }), "roi_px = [3, 0, 16, 16]"),

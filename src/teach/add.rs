@@ -155,8 +155,8 @@ fn restated(
             }
             new_normal(rejected_before, added)
         }
-        Promise::Estimate { false_rejects, folds, .. } => {
-            match (asked, calibrate::plausible(rejected_before, added, *false_rejects)) {
+        Promise::Estimate { folds, parts, .. } => {
+            match (asked, calibrate::plausible_above_the_largest(rejected_before, added, *parts)) {
                 (None, true) => return Ok(calibrate::estimated(scores, *folds)?),
                 (Some(_), _) => "its threshold is an estimate".to_owned(),
                 (None, false) => new_normal(rejected_before, added),
@@ -173,7 +173,7 @@ fn restated(
 
 fn new_normal(rejected_before: usize, added: usize) -> String {
     format!(
-        "{rejected_before} of {added} added good parts lay above the old threshold, more than its bound makes plausible: \
+        "{rejected_before} of {added} added good parts lay above the old threshold, more than its promise makes plausible: \
          they are a new normal; for a bound, teach anew from good parts in the proportions of the line"
     )
 }

@@ -31,6 +31,11 @@ pub enum CalibrateError {
          give {more} more good parts, or leave out --max-false-rejects", percent(*.asked)
     )]
     TooFew { asked: f64, needed: usize, found: usize, more: usize },
+    #[error(
+        "no bound on false rejects is given from fewer than {least} good parts, and there are {found}; give {} more good \
+         parts, or leave out --max-false-rejects", .least - .found
+    )]
+    NoBoundFromFew { least: usize, found: usize },
     #[error("a bound on false rejects must lie above 0 and below 100 %, but {} % was asked for", percent(*.0))]
     Impossible(f64),
     #[error(
@@ -112,6 +117,15 @@ pub fn plausible(above: usize, parts: usize, bound: f64) -> bool {
     binomial_tail(parts, above, bound) >= 1.0 - CONFIDENCE
 }
 
+/// Whether it is plausible that of `parts` good parts `above` lie above the largest score of `taught` others: the chance of
+/// so many or more, had all been shuffled, is at least 1 − `CONFIDENCE`.
+///
+/// That is the chance that the `above` largest of all are among the new: ∏ (m − i) / (n + m − i) over i < `above`.
+pub fn plausible_above_the_largest(above: usize, parts: usize, taught: usize) -> bool {
+    let new = |i: usize| (parts - i) as f64 / (taught + parts - i) as f64;
+    (0..above).map(new).product::<f64>() >= 1.0 - CONFIDENCE
+}
+
 /// The smallest r for which the r-th smallest of `parts` scores keeps the bound: P(Bin(n, p) > n − r) ≥ 0.95.
 fn smallest_rank(parts: usize, bound: f64) -> usize {
     let keeps = |rank: usize| binomial_tail(parts, parts - rank + 1, bound) >= CONFIDENCE;
@@ -191,6 +205,24 @@ mod tests {
         }
         assert_eq!(bounded(&[], None), Err(CalibrateError::NoScores));
         assert_eq!(bounded(&[1.0, f32::NAN], None), Err(CalibrateError::NotANumber));
+    }
+
+    #[test]
+    fn parts_above_the_largest_of_others_are_as_plausible_as_a_shuffle_makes_them() {
+        // Of 10 and 10 the largest two are new in 10 · 9 of 20 · 19 shuffles, the largest four in 5 040 of 116 280.
+        assert!(plausible_above_the_largest(0, 10, 10) && plausible_above_the_largest(2, 10, 10));
+        assert!(plausible_above_the_largest(3, 10, 10) && !plausible_above_the_largest(4, 10, 10));
+        // By the mean alone, 1 / 11 of 120, 17 would be too many.
+        assert!(plausible_above_the_largest(17, 120, 10) && !plausible(17, 120, 1.0 / 11.0));
+        let mut rng = crate::teach::stream(3, 0);
+        let exceeded = |_: &usize| {
+            let mut score = || rand::RngExt::random::<f32>(&mut rng);
+            let largest = (0..20).map(|_| score()).fold(0.0, f32::max);
+            let above = (0..60).filter(|_| score() > largest).count();
+            !plausible_above_the_largest(above, 60, 20)
+        };
+        let false_alarms = (0..4000).filter(exceeded).count();
+        assert!((80..200).contains(&false_alarms), "{false_alarms} of 4000");
     }
 
     #[test]

@@ -42,7 +42,7 @@ mod grid;
 mod learned;
 mod quality;
 
-use grid::{all_taps, finalists, first_of_each, sizes};
+use grid::{all_taps, finalists, first_of_each, scorings_beside, sizes};
 pub(crate) use grid::{bases, metric, metrics, rules, scorings};
 pub use learned::judged;
 use learned::with_learned;
@@ -127,8 +127,9 @@ pub fn choose(
         let evidence = gather_all(&extractor, materials, how, options, progress)?;
         let bases = bases(&model.card, &size, plain);
         let (finals, mut of_size) = (if auto.largest_bank > options.bank_rows { FINALISTS } else { 0 }, Vec::new());
+        let scorings = scorings_beside(plain);
         for (done, base) in bases.iter().enumerate() {
-            of_size.extend(try_all(&evidence, &metrics(&model.card, base), &scorings(), options)?);
+            of_size.extend(try_all(&evidence, &metrics(&model.card, base), &scorings, options)?);
             progress(Stage::Choose, done + 1, bases.len() + finals);
         }
         if input_px == plain.input_px && !of_size.iter().any(|tried| tried.recipe == *plain) {
@@ -136,7 +137,7 @@ pub fn choose(
         }
         let larger = Options { bank_rows: auto.largest_bank, ..options.clone() };
         for (done, recipe) in finalists(&mut of_size, finals).iter().enumerate() {
-            of_size.extend(try_all(&evidence, std::slice::from_ref(recipe), &scorings(), &larger)?);
+            of_size.extend(try_all(&evidence, std::slice::from_ref(recipe), &scorings, &larger)?);
             progress(Stage::Choose, bases.len() + done + 1, bases.len() + finals);
         }
         tried.extend(of_size);
@@ -405,6 +406,13 @@ mod tests {
             );
             assert_eq!(choice.chosen.quality, choice.chosen.plain_quality);
         }
+    }
+
+    #[test]
+    fn one_embedding_a_picture_is_scored_in_the_one_way_that_there_is() {
+        let image = Recipe { granularity: Granularity::Image, ..plain() };
+        assert_eq!((scorings_beside(&image).len(), scorings_beside(&plain()).len()), (1, 6));
+        assert_eq!(scorings_beside(&image)[0].on(&image), image);
     }
 
     #[test]

@@ -15,7 +15,9 @@ use super::losses::Loss;
 use super::parallel::in_parallel;
 use super::samples::{Rows, Source, number};
 use super::study::Candidate;
-use super::train::{HeadShape, NormalityOptions, TrainOptions, Trained, prototypes, train_head, train_normality};
+use super::train::{
+    HeadShape, NormalityOptions, TrainError, TrainOptions, Trained, prototypes, train_head, train_normality,
+};
 use super::{Options, Progress, Stage, TeachError, bank};
 use crate::inspect::card::Model;
 use crate::inspect::embedding::Embeddings;
@@ -125,7 +127,7 @@ impl LearnOptions {
             Some("mlp") => HeadShape::Mlp { hidden, width },
             Some(other) => return Err(format!("'{other}' is no shape of a head; there are residual, linear and mlp")),
         };
-        Ok(())
+        self.train.check().map_err(|error| error.to_string())
     }
 }
 
@@ -146,6 +148,9 @@ pub fn learn(
     let mut how = how.clone();
     how.train.seed = options.seed;
     let trained = train_on(&evidence, &options.recipe, &how, Some(LeftOut::FOLD), options, progress)?;
+    if how.train.prototype && trained.prototypes_are_random(&how.train.loss) {
+        return Err(TrainError::RandomPrototype { loss: how.train.loss.name() }.into());
+    }
     judged(&evidence, options, Learned::of(&options.recipe, trained, &how))
 }
 
@@ -188,7 +193,7 @@ pub(super) fn heads(
         match trained {
             Ok(trained) if left_out.is_none() && trained.best_step == 0 => Ok(None),
             Ok(trained) => Ok(Some(Learned::of(&options.recipe, trained, &how[head]))),
-            Err(TeachError::Train(_)) => Ok(None),
+            Err(TeachError::Train(error)) if error.is_of_the_samples() => Ok(None),
             Err(error) => Err(error),
         }
     };

@@ -84,12 +84,16 @@ impl Lesson<'_> {
     pub fn embed(&self, parts: &[usize]) -> Result<Candidates, TeachError> {
         let most = self.rows_per_part(parts.len());
         let [height, width] = self.extractor.grid();
-        if self.options.recipe.distance == Distance::MahalanobisPerPosition && most < height * width {
-            let mib = (parts.len() * height * width * self.extractor.channels() * size_of::<f32>()).div_ceil(1 << 20);
-            return Err(TeachError::Recipe(format!(
-                "Gaussians for each position need all embeddings of every part, {mib} MiB here; allow as much with \
-                 --candidates-mib, or give fewer parts or a smaller --input-px"
-            )));
+        if self.options.recipe.distance == Distance::MahalanobisPerPosition {
+            let channels = self.extractor.channels();
+            let values = height * width * (parts.len() * channels).max(super::width(self.options, channels).pow(2));
+            if most < height * width || values * size_of::<f32>() > self.options.candidate_bytes {
+                let mib = (values * size_of::<f32>()).div_ceil(1 << 20);
+                return Err(TeachError::Recipe(format!(
+                    "Gaussians for each position need all embeddings of every part and a covariance for each position, \
+                     {mib} MiB here; allow as much with --candidates-mib, or give fewer parts, a smaller --input-px or --pca"
+                )));
+            }
         }
         self.embed_all(parts, most, 1, |i| self.load(parts[i]))
     }
@@ -177,6 +181,14 @@ impl Lesson<'_> {
         let job = |(): &mut (), fold: usize| -> Result<Fold, TeachError> {
             let own: Vec<usize> = parts.iter().copied().skip(fold).step_by(FOLDS).collect();
             let learned = self.learn(candidates.without(&own), own.len(), &|_| ());
+            let (rows, neighbours) =
+                (learned.bank.len() / self.options.recipe.factors().len(), self.options.recipe.neighbours);
+            if rows < neighbours {
+                return Err(TeachError::Recipe(format!(
+                    "the score is asked for as a mean of {neighbours} neighbours, but the bank of four fifths of the parts has \
+                     {rows} rows; ask for at most as many, or allow more rows"
+                )));
+            }
             Ok(Fold { inspector: self.inspector(&learned, f32::INFINITY)?, parts: own })
         };
         let step = |done| (self.progress)(Stage::Folds, done, FOLDS);

@@ -370,7 +370,10 @@ fn check_bound(options: &Options, count: usize) -> Result<(), CalibrateError> {
     }
     let needed = calibrate::parts_needed(asked);
     let (needed, found, to_teach) = match options.metric {
-        MetricChoice::Given => (needed.max(BOUND_FROM), count, needed.max(BOUND_FROM)),
+        MetricChoice::Given if needed < BOUND_FROM && count < BOUND_FROM => {
+            return Err(CalibrateError::NoBoundFromFew { least: BOUND_FROM, found: count });
+        }
+        MetricChoice::Given => (needed, count, needed),
         _ => (needed, count - evidence::judged(count), evidence::parts_for(needed)),
     };
     match to_teach.checked_sub(count) {
@@ -406,6 +409,14 @@ fn check(options: &Options, channels: usize) -> Result<(), TeachError> {
     if recipe.smooth && recipe.granularity == Granularity::Image {
         return refuse("distances are smoothed over the patches of a picture, and it has one embedding");
     }
+    if recipe.relative && recipe.granularity == Granularity::Image && recipe.tiling.is_none() {
+        return refuse(
+            "a score relative to the picture's median needs more than one embedding a picture, or it is always 1",
+        );
+    }
+    if recipe.normalise && options.metric == MetricChoice::Given && width(options, channels) == 1 {
+        return refuse("a cosine needs embeddings of two numbers or more; one number has no direction but its sign");
+    }
     if recipe.local && (recipe.distance.is_gaussian() || recipe.prototype) {
         return refuse("only distances to rows of a bank can be relative to what is usual there");
     }
@@ -427,6 +438,11 @@ fn check(options: &Options, channels: usize) -> Result<(), TeachError> {
         return refuse("neighbours must be at least 1, and 1 for Mahalanobis, which has only the mean");
     }
     Ok(())
+}
+
+/// The width of what is compared, with a given metric.
+fn width(options: &Options, channels: usize) -> usize {
+    if options.recipe.head == HeadKind::Linear { options.pca_width } else { channels }
 }
 
 /// A generator that depends on the seed and on what it is for.

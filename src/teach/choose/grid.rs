@@ -3,7 +3,7 @@
 use super::Tried;
 use super::quality::weigh;
 use crate::inspect::card::{Model, ModelCard};
-use crate::inspect::recipe::{Distance, HeadKind, Recipe, Scaling, ScoreRule};
+use crate::inspect::recipe::{Distance, Granularity, HeadKind, Recipe, Scaling, ScoreRule};
 use crate::teach::auto::AutoOptions;
 use crate::teach::evidence::Material;
 use crate::teach::study::Scoring;
@@ -108,6 +108,14 @@ pub(crate) fn scorings() -> [Scoring; 6] {
     let [max, hundredth, some] = rules();
     let smooth = |scoring| Scoring { smooth: true, ..scoring };
     [max, hundredth, some, smooth(max), smooth(hundredth), smooth(some)]
+}
+
+/// Those that are tried beside the plain recipe. One embedding a picture is its own score, whatever the way.
+pub(super) fn scorings_beside(plain: &Recipe) -> Vec<Scoring> {
+    match plain.granularity {
+        Granularity::Patch => scorings().into(),
+        Granularity::Image => vec![Scoring::of(plain)],
+    }
 }
 
 /// Those that take the distances as they are.

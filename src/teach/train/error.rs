@@ -42,6 +42,11 @@ pub enum TrainError {
     )]
     NoPrototype { loss: &'static str },
     #[error(
+        "the loss {loss} found no class weight that parts lie nearer to than to its random start; leave out \
+         reference=prototype, or take another loss"
+    )]
+    RandomPrototype { loss: &'static str },
+    #[error(
         "loss '{loss}' is no number any more at step {step} with learning rate {learning_rate}; try {}",
         learning_rate / 10.0
     )]
@@ -50,6 +55,13 @@ pub enum TrainError {
     NotFinite,
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+}
+
+impl TrainError {
+    /// Whether other samples might do with the same options.
+    pub fn is_of_the_samples(&self) -> bool {
+        matches!(self, Self::OneClass { .. } | Self::TooFew { .. } | Self::HeldOut { .. } | Self::Diverged { .. })
+    }
 }
 
 fn class_name(class: u32) -> String {
@@ -72,16 +84,26 @@ pub fn check_samples(learn: &Samples, held_out: &Samples) -> Result<(), TrainErr
 }
 
 pub fn check_options(options: &TrainOptions, learn: &Samples) -> Result<(), TrainError> {
-    check_optimiser(options.learning_rate, options.weight_decay)?;
-    check_number("nearness", options.nearness.into(), options.nearness >= 0.0, "0 or more")?;
-    check_shape(options.shape, learn.embeddings.width())?;
-    if options.mixup.is_some() && !Mixup::suits(&options.loss) {
-        return Err(TrainError::Mixup { loss: options.loss.name() });
-    }
-    if options.prototype && !options.loss.is_classification() {
-        return Err(TrainError::NoPrototype { loss: options.loss.name() });
-    }
+    options.check()?;
+    check_width(options, learn.embeddings.width())?;
     check_batch(learn, options.batch)
+}
+
+impl TrainOptions {
+    /// Refuses what no samples would suit.
+    /// # Errors  [`TrainError`] for the first option outside its range, or that does not go with the loss.
+    pub fn check(&self) -> Result<(), TrainError> {
+        check_optimiser(self.learning_rate, self.weight_decay)?;
+        check_number("nearness", self.nearness.into(), self.nearness >= 0.0, "0 or more")?;
+        check_shape(self)?;
+        if self.mixup.is_some() && !Mixup::suits(&self.loss) {
+            return Err(TrainError::Mixup { loss: self.loss.name() });
+        }
+        if self.prototype && !self.loss.is_classification() {
+            return Err(TrainError::NoPrototype { loss: self.loss.name() });
+        }
+        Ok(())
+    }
 }
 
 pub fn check_optimiser(learning_rate: f64, weight_decay: f64) -> Result<(), TrainError> {
@@ -99,15 +121,26 @@ pub fn check_count(labels: &[u32], class: u32, needed: usize, batch: usize) -> R
     if found >= needed { Ok(()) } else { Err(TrainError::TooFew { class, found, needed, batch }) }
 }
 
-fn check_shape(shape: HeadShape, channels: usize) -> Result<(), TrainError> {
-    match shape {
-        HeadShape::Linear { width } if !(1..=channels).contains(&width) => Err(TrainError::Width { width, channels }),
-        HeadShape::Mlp { width: 0, .. } => {
-            Err(TrainError::Option { option: "width", found: 0.0, expected: "1 or more" })
+/// One number has no direction but its sign.
+fn check_shape(options: &TrainOptions) -> Result<(), TrainError> {
+    let (least, expected) = match options.loss.compares_directions() {
+        true => (2, "2 or more, for a loss that compares directions"),
+        false => (1, "1 or more"),
+    };
+    match options.shape {
+        HeadShape::Linear { width } | HeadShape::Mlp { width, .. } if width < least => {
+            Err(TrainError::Option { option: "width", found: width as f64, expected })
         }
         HeadShape::Mlp { hidden: 0, .. } => {
             Err(TrainError::Option { option: "hidden", found: 0.0, expected: "1 or more" })
         }
+        _ => Ok(()),
+    }
+}
+
+fn check_width(options: &TrainOptions, channels: usize) -> Result<(), TrainError> {
+    match options.shape {
+        HeadShape::Linear { width } if width > channels => Err(TrainError::Width { width, channels }),
         _ => Ok(()),
     }
 }

@@ -227,6 +227,8 @@ fn options_and_samples_that_do_not_fit_are_refused() {
     assert_eq!(error, "a batch of 5 gives less than two rows to each of 3 classes; make it at least 6");
     let error = refused(TrainOptions { shape: HeadShape::Linear { width: 13 }, ..quick("softmax") });
     assert!(error.starts_with("a linear head of width 13 from 12 channels, expected 1 to 12"), "{error}");
+    let error = refused(TrainOptions { shape: HeadShape::Linear { width: 1 }, ..quick("cos-face") });
+    assert_eq!(error, "option 'width' is 1, expected 2 or more, for a loss that compares directions; correct it");
     let error = refused(TrainOptions { learning_rate: f64::NAN, ..quick("softmax") });
     assert_eq!(error, "option 'learning_rate' is NaN, expected above 0; correct it");
     let error = train(&TrainOptions { miner: Miner::Hard, ..quick("softmax") }).unwrap_err();
@@ -324,7 +326,9 @@ fn a_prototype_is_judged_as_it_will_be_used_and_is_never_the_random_start() {
     for name in ["cos-face", "center"] {
         let options = TrainOptions { prototype: true, shape: HeadShape::Linear { width: 8 }, ..quick(name) };
         let trained = train(&options).unwrap();
-        assert!(trained.best_step > 0, "{name}");
+        assert!(trained.best_step > 0 && !trained.prototypes_are_random(&options.loss), "{name}");
+        let untrained = train(&TrainOptions { steps: 0, ..options.clone() }).unwrap();
+        assert_eq!(untrained.prototypes_are_random(&options.loss), name == "cos-face");
         assert!(best_auroc(&trained) > trained.history[0].auroc, "{name}: {:?}", trained.history);
     }
     let error = train(&TrainOptions { prototype: true, ..quick("triplet") }).unwrap_err();
