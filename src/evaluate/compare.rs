@@ -12,11 +12,12 @@
 //! for each seed how well the two agree: their rank correlation, and what the choice would take ([`Standing`]).
 //!
 //! The backbone sees every test picture once, the good ones again for each seed and preset, with defects drawn on them. The
-//! bank has [`BANK_ROWS`] rows from the good parts, at most [`MOST_TRAIN`] of them. There is no threshold; teach a profile and evaluate it for the figure of a product.
+//! bank has [`BANK_ROWS`] rows from the good parts, at most [`MOST_TRAIN`] of them. There is no threshold; teach a profile and
+//! evaluate it for the figure of a product.
 //!
 //! One row of the third grid is wrong on purpose: with the test pictures in the bank each of them is its own nearest
-//! neighbour. That slip in the evaluation of published experiments gives an AUROC around 0.5 by the nearest, whatever the embedding;
-//! the mean of several neighbours hides it.
+//! neighbour. That slip in the evaluation of published experiments gives an AUROC around 0.5 by the nearest, whatever the
+//! embedding; the mean of several neighbours hides it.
 
 use std::path::Path;
 

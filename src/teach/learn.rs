@@ -1,9 +1,10 @@
 //! `--metric NAME`: a head that is learned by one loss from good parts and synthetic defects, on a frozen backbone.
 //!
 //! Siamese and triplet training are this same head with shared weights; the loss alone differs. The head learns from
-//! some of the judged parts, and the step is kept that serves best on others and, where a preset has enough, on
-//! kinds of defects that it did not learn from. Whether it beats the raw embedding is measured on further parts and said in the profile; by name it is
-//! shipped either way, by `auto` only if the same training without a family of kinds tells that family better too.
+//! some of the judged parts, and the step is kept that serves best on others and, where a preset has enough, on kinds of
+//! defects that it did not learn from. Whether it beats the raw embedding is measured on further parts and said in the
+//! profile; by name it is shipped either way, by `auto` only if the same training without a family of kinds tells that
+//! family better too.
 
 use std::str::FromStr;
 

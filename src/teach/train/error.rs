@@ -42,7 +42,7 @@ pub enum TrainError {
     )]
     NoPrototype { loss: &'static str },
     #[error(
-        "the loss {loss} found no class weight that parts lie nearer to than to its random start; leave out \
+        "the loss {loss} learned no class weights that tell more than the random ones that it starts with; leave out \
          reference=prototype, or take another loss"
     )]
     RandomPrototype { loss: &'static str },
