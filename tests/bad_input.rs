@@ -106,6 +106,8 @@ fn recipes_that_cannot_be_are_refused() {
         "fewer than 60 good parts, and there are 12; give 48",
     );
     refuses(&format!("{none} --granularity image --neighbours 11"), path, 65, "a mean of 11 neighbours, but the bank");
+    let gaussians = format!("{none} --distance mahalanobis-per-position --candidates-mib 9");
+    refuses(&gaussians, path, 65, "a covariance for each position, 13 MiB here");
     let learned = "--input-px 96 --metric triplet --metric-options";
     refuses(&format!("{teach} {learned} rate=-1"), path, 2, "'learning_rate' is -1, expected above 0");
     refuses(&format!("{teach} {learned} width=1"), path, 2, "'width' is 1, expected 2 or more");

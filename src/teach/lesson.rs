@@ -86,9 +86,10 @@ impl Lesson<'_> {
         let [height, width] = self.extractor.grid();
         if self.options.recipe.distance == Distance::MahalanobisPerPosition {
             let channels = self.extractor.channels();
-            let values = height * width * (parts.len() * channels).max(super::width(self.options, channels).pow(2));
-            if most < height * width || values * size_of::<f32>() > self.options.candidate_bytes {
-                let mib = (values * size_of::<f32>()).div_ceil(1 << 20);
+            let values = (parts.len() * channels).max(super::width(self.options, channels).pow(2));
+            let bytes = (height * width) as u64 * (values * size_of::<f32>()) as u64;
+            if most < height * width || bytes > self.options.candidate_bytes as u64 {
+                let mib = bytes.div_ceil(1 << 20);
                 return Err(TeachError::Recipe(format!(
                     "Gaussians for each position need all embeddings of every part and a covariance for each position, \
                      {mib} MiB here; allow as much with --candidates-mib, or give fewer parts, a smaller --input-px or --pca"
