@@ -110,6 +110,12 @@ struct Figure {
     note: Option<String>,
 }
 
+impl Figure {
+    fn unmeasured(place: Place, reason: &str) -> Figure {
+        Figure { place, auroc: f64::NAN, quality: None, p_value: None, note: Some(reason.to_owned()) }
+    }
+}
+
 /// What all seeds give at one place.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cell {

@@ -14,7 +14,7 @@
 
 use super::backbone::TapOutput;
 use super::embedding::{self, Embeddings, Resize};
-use super::recipe::{Granularity, Recipe};
+use super::recipe::Recipe;
 use super::{InspectError, Inspector};
 use crate::frame::{Frame, Roi};
 use crate::part::{AnomalyMap, Inspection};
@@ -45,10 +45,7 @@ pub enum Method {
 impl Method {
     /// How scores by a recipe are explained. Tiles are a map by themselves.
     pub fn of(recipe: &Recipe) -> Method {
-        match (recipe.granularity, recipe.tiling) {
-            (Granularity::Image, None) => Method::GradCam,
-            _ => Method::AnomalyMap,
-        }
+        if recipe.has_one_embedding() { Method::GradCam } else { Method::AnomalyMap }
     }
 }
 

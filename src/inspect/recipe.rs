@@ -54,6 +54,11 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// Whether a picture has one embedding, and not one for each patch or tile.
+    pub fn has_one_embedding(&self) -> bool {
+        self.granularity == Granularity::Image && self.tiling.is_none()
+    }
+
     /// Height and width of the grid of embeddings of one network input; of the whole region, if there are no tiles.
     pub fn grid(&self) -> [usize; 2] {
         match self.granularity {

@@ -3,7 +3,7 @@
 use super::{Profile, Promise};
 use crate::frame::{MIN_SIDE_PX, Roi};
 use crate::inspect::metric::{Head, Projection};
-use crate::inspect::recipe::{Distance, Factor, Granularity, HeadKind, Scaling, ScoreRule};
+use crate::inspect::recipe::{Distance, Factor, HeadKind, Scaling, ScoreRule};
 
 /// The next step after every fault that only teaching can mend.
 pub(super) const AGAIN: &str = "teach it again with 'rejectd teach'";
@@ -66,7 +66,7 @@ impl Profile {
                 recipe.neighbours
             ));
         }
-        if recipe.relative && recipe.granularity == Granularity::Image && recipe.tiling.is_none() {
+        if recipe.relative && recipe.has_one_embedding() {
             return Err("its recipe says relative, but one embedding a picture has always the score 1".to_string());
         }
         if recipe.distance == Distance::Cosine && width == 1 {

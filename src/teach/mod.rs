@@ -409,7 +409,7 @@ fn check(options: &Options, channels: usize) -> Result<(), TeachError> {
     if recipe.smooth && recipe.granularity == Granularity::Image {
         return refuse("distances are smoothed over the patches of a picture, and it has one embedding");
     }
-    if recipe.relative && recipe.granularity == Granularity::Image && recipe.tiling.is_none() {
+    if recipe.relative && recipe.has_one_embedding() {
         return refuse(
             "a score relative to the picture's median needs more than one embedding a picture, or it is always 1",
         );

@@ -2,7 +2,8 @@
 //!
 //! The backbone is most of an inspection, and every candidate metric of one input size shares it. A study keeps the taps
 //! in half precision, 0.14 of a megabyte for a picture at 256 px and 0.43 at 448 by the two deeper ones, and runs everything
-//! after them by the code that inspects ([`Comparison`]). Of a picture that differs from another in some places it keeps these places alone.
+//! after them by the code that inspects ([`Comparison`]). Of a picture that differs from another in some places it keeps
+//! these places alone.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

@@ -179,11 +179,5 @@ impl<'a> Pictures<'a> {
 }
 
 fn unmeasured(place: &Place, distance: &str, own: bool, reason: &str) -> Figure {
-    Figure {
-        place: Place { distance: distance.to_owned(), own, ..place.clone() },
-        auroc: f64::NAN,
-        quality: None,
-        p_value: None,
-        note: Some(reason.to_owned()),
-    }
+    Figure::unmeasured(Place { distance: distance.to_owned(), own, ..place.clone() }, reason)
 }

@@ -57,19 +57,17 @@ fn trained_figures(
     };
     let recipes = NEAREST.map(with_head);
     let mut comparisons = bench.banks(&recipes, seed)?;
-    let own = Some(trained.distance());
+    let mut unlearned = Vec::new();
     match heads::prototype(&how.train.loss, trained) {
-        None => Ok(measured(bench, place, &comparisons, own)),
-        Some(Err(reason)) => {
-            Ok([measured(bench, place, &comparisons, own), unmeasured(place, PROTOTYPE, false, &reason)].concat())
-        }
+        None => {}
+        Some(Err(reason)) => unlearned = unmeasured(place, PROTOTYPE, false, &reason),
         Some(Ok((good, distance))) => {
             let recipe = heads::with_head(plain, head, distance);
             let (channels, [height, width]) = (bench.study.channels(plain), plain.grid());
             comparisons.push(Comparison::new(&recipe, metric.clone(), good, channels, height * width)?);
-            Ok(measured(bench, place, &comparisons, own))
         }
     }
+    Ok([measured(bench, place, &comparisons, Some(trained.distance())), unlearned].concat())
 }
 
 /// The figures of the nearest patch by each distance and, if there is a third comparison, of the prototype.
@@ -101,14 +99,8 @@ fn missing(place: &Place, how: &LearnOptions, reason: &str) -> Vec<Figure> {
 
 /// The cells of one distance, by each way to a score.
 fn unmeasured(place: &Place, distance: &str, own: bool, reason: &str) -> Vec<Figure> {
-    let figure = |scoring| Figure {
-        place: Place { distance: distance.into(), score_rule: rule(scoring), own, ..place.clone() },
-        auroc: f64::NAN,
-        quality: None,
-        p_value: None,
-        note: Some(reason.to_owned()),
-    };
-    rules().map(figure).into()
+    let place = |scoring| Place { distance: distance.into(), score_rule: rule(scoring), own, ..place.clone() };
+    rules().map(|scoring| Figure::unmeasured(place(scoring), reason)).into()
 }
 
 fn place(bench: &Bench, loss: &str, head: &str) -> Place {

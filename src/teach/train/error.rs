@@ -60,7 +60,8 @@ pub enum TrainError {
 impl TrainError {
     /// Whether other samples might do with the same options.
     pub fn is_of_the_samples(&self) -> bool {
-        matches!(self, Self::OneClass { .. } | Self::TooFew { .. } | Self::HeldOut { .. } | Self::Diverged { .. })
+        use TrainError::{Diverged, HeldOut, NotFinite, OneClass, TooFew};
+        matches!(self, OneClass { .. } | TooFew { .. } | HeldOut { .. } | Diverged { .. } | NotFinite)
     }
 }
 
