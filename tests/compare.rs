@@ -72,6 +72,20 @@ fn trap_t1_whole_pictures_have_a_row_for_each_preset_and_loss_and_none_tells_any
     let trained = compared.cells.iter().filter(|cell| cell.place.preset == Some("daisukelab") && cell.notes.is_empty());
     assert!(trained.count() > 4 * Loss::NAMES.len() / 2, "most heads can be trained on few pictures");
     assert!(compared.cells.iter().all(|cell| cell.notes.is_empty() == cell.auroc[0].is_finite()));
+    // Heads of losses that compare by Euclidean distance are centred on the good parts; by cosine they tell about as much, and not less than chance.
+    let by = |distance: &str| {
+        let centred = ["lifted", "n-pair", "magnet", "softmax, mixup 0.4", "center"];
+        let cells = compared.cells.iter().filter(|cell| cell.place.distance == distance);
+        let aurocs: Vec<f64> = cells
+            .filter(|cell| centred.contains(&cell.place.loss.as_str()) && cell.notes.is_empty())
+            .map(|cell| cell.auroc[0])
+            .collect();
+        assert!(aurocs.len() > 10, "{aurocs:?}");
+        aurocs.iter().sum::<f64>() / aurocs.len() as f64
+    };
+    let (cosine, euclidean) = (by("cosine, nearest"), by("Euclidean, nearest"));
+    println!("centred heads by cosine {cosine:.3}, by Euclidean distance {euclidean:.3}");
+    assert!(cosine > euclidean - 0.12, "{cosine} for {euclidean}");
 }
 
 #[test]
